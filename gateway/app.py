@@ -43,9 +43,9 @@ from gateway.upstream.routes.config import to_table
 from gateway.upstream.routes.reload import ConfigReload
 from gateway.upstream.routes.route import Upstream
 from gateway.upstream.routes.table import Routing
+from gateway.web.app_keys import AdminCache, StatusSources
 from gateway.web.applications import AdminSources, Gateway, admin_app, client_app
 from gateway.web.connection import Runner
-from gateway.web.keys import AdminCache, StatusSources
 from gateway.web.listener import listening, open_sockets
 from gateway.web.otlp import to_otlp_relay
 from gateway.wiring import (

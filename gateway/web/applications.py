@@ -24,23 +24,14 @@ from gateway.web.admin.authorization import (
     OTHER_CALLERS,
     ROLES,
     SESSIONS,
-    WRONG_KEYS,
+    WRONG_ADMIN_KEYS,
     OtherCallers,
     authorize,
     to_admin_keys,
 )
 from gateway.web.admin.sessions import Sessions
-from gateway.web.admin.wrong_keys import WrongKeys
-from gateway.web.arrivals import ARRIVALS, Arrivals
-from gateway.web.auth import OPEN_PATHS, authenticate, show_key_expiry
-from gateway.web.browsers import refuse_foreign_pages
-from gateway.web.console.exchanges import FEED
-from gateway.web.console.feed import Feed
-from gateway.web.console.overview import overview_of
-from gateway.web.console.sources import CONSOLE, ConsoleSources
-from gateway.web.cors import allow_origins
-from gateway.web.failed_keys import FAILED_KEYS, FailedKeys
-from gateway.web.keys import (
+from gateway.web.admin.wrong_keys import WrongAdminKeys
+from gateway.web.app_keys import (
     ADMIN_CACHE,
     BATCHES,
     CACHE,
@@ -56,12 +47,21 @@ from gateway.web.keys import (
     AdminCache,
     StatusSources,
 )
+from gateway.web.arrivals import ARRIVALS, Arrivals
+from gateway.web.auth import OPEN_PATHS, authenticate, show_key_expiry
+from gateway.web.browsers import refuse_foreign_pages
+from gateway.web.console.exchanges import FEED
+from gateway.web.console.feed import Feed
+from gateway.web.console.overview import overview_of
+from gateway.web.console.sources import CONSOLE, ConsoleSources
+from gateway.web.cors import allow_origins
 from gateway.web.middleware import envelope
 from gateway.web.otlp import OTLP, OtlpRelay
 from gateway.web.prefixes import paths_with, with_prefixes
 from gateway.web.routes import ADMIN_LEAD_ROUTES, ADMIN_ROLES, ADMIN_ROUTES, CLIENT_ROUTES
 from gateway.web.switched_off import without_features
 from gateway.web.tracing import trace_requests
+from gateway.web.wrong_keys import WRONG_CLIENT_KEYS, WrongClientKeys
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def client_app(gateway: Gateway) -> web.Application:
     app[SETTINGS] = gateway.settings
     app[TRUSTED_PROXIES] = gateway.settings.trusted_proxies
     app[ARRIVALS] = Arrivals(gateway.settings.max_body_bytes)
-    app[FAILED_KEYS] = FailedKeys()
+    app[WRONG_CLIENT_KEYS] = WrongClientKeys()
     app[EXCHANGE] = gateway.exchange
     app[CATALOG] = gateway.catalog
     app[DIRECTORY] = gateway.directory
@@ -133,7 +133,7 @@ def admin_app(settings: Settings, sources: AdminSources) -> web.Application:
     app[ADMIN_CACHE] = sources.cache
     app[DIRECTORY] = sources.directory
     app[SESSIONS] = Sessions(None if sources.batches is None else sources.batches.server)
-    app[WRONG_KEYS] = WrongKeys()
+    app[WRONG_ADMIN_KEYS] = WrongAdminKeys()
     app[CONSOLE] = ConsoleSources(settings, sources.activity, sources.batches)
     app[FEED] = Feed(sources.activity, lambda: overview_of(app))
     app[ROLES], app[LEAD_ROUTES] = ADMIN_ROLES, ADMIN_LEAD_ROUTES

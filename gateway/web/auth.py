@@ -16,9 +16,9 @@ from gateway.errors import InvalidRequest, Unauthenticated
 from gateway.json_values import to_time
 from gateway.upstream.routes.table import RoutingTable
 from gateway.web.addresses import address_of
-from gateway.web.failed_keys import FAILED_KEYS
-from gateway.web.keys import DIRECTORY, EXCHANGE, OPEN
+from gateway.web.app_keys import DIRECTORY, EXCHANGE, OPEN
 from gateway.web.reply import MORE_LINES, MessageReply
+from gateway.web.wrong_keys import WRONG_CLIENT_KEYS
 
 DEFAULT_VERSION = "2023-06-01"
 VERSIONS = frozenset({DEFAULT_VERSION, "2026-10-21"})
@@ -82,16 +82,16 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def look_up(request: web.Request, key: str | None, authorization: str | None) -> Client:
     """Return the client of a key that is not at hand. After too many wrong ones, its address has none looked up."""
-    failed = request.app[FAILED_KEYS]
+    wrong = request.app[WRONG_CLIENT_KEYS]
 
     def may_look_up() -> bool:
-        return not failed or not failed.is_over(address_of(request))
+        return not wrong or not wrong.is_over(address_of(request))
 
     try:
         return await request.app[DIRECTORY].authenticate(key, authorization, may_look_up=may_look_up)
     except Unauthenticated as error:
         if error.message == INVALID:  # a missing key is no guess
-            failed.note(address_of(request))
+            wrong.note(address_of(request))
         raise
 
 

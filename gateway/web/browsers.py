@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.errors import PermissionDenied
+from gateway.web.app_keys import OPEN
 from gateway.web.cors import ANY
-from gateway.web.keys import OPEN
 
 # How containers reach the loopback of their host (documentation of Docker Desktop and Podman, 2026-11).
 CONTAINER_HOSTS: Final = frozenset({"host.docker.internal", "host.containers.internal"})

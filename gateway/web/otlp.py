@@ -19,9 +19,9 @@ from gateway.settings import Settings
 from gateway.settings.values import parse_headers
 from gateway.telemetry.metrics import OTLP_RELAYED, create_series
 from gateway.upstream.http.client import Call, Timeouts, UpstreamClient
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_raw_body
-from gateway.web.keys import DIRECTORY
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.simulator.loopback import Simulator
 from gateway.web.auth import OPEN_PATHS, PROBES
-from gateway.web.failed_keys import AT_ONCE, EMISSION
 from gateway.web.routes import CLIENT_ROUTES
+from gateway.web.wrong_keys import AT_ONCE, EMISSION
 from tests.e2e.conftest import KEY, Live, serving
 
 

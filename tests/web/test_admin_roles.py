@@ -10,19 +10,19 @@ from gateway.web.admin.authorization import (
     OTHER_CALLERS,
     RANKS,
     ROLES,
-    WRONG_KEYS,
+    WRONG_ADMIN_KEYS,
     AdminKeys,
     OtherCallers,
     authorize,
     identify,
 )
-from gateway.web.admin.wrong_keys import WrongKeys
+from gateway.web.admin.wrong_keys import WrongAdminKeys
 from gateway.web.routes import ADMIN_ROLES, ADMIN_ROUTES
 
 
 def app_with(keys: AdminKeys) -> web.Application:
     app = web.Application()
-    app[ADMIN_KEYS], app[OTHER_CALLERS], app[WRONG_KEYS] = keys, OtherCallers(), WrongKeys()
+    app[ADMIN_KEYS], app[OTHER_CALLERS], app[WRONG_ADMIN_KEYS] = keys, OtherCallers(), WrongAdminKeys()
     return app
 
 

@@ -8,6 +8,7 @@ import pytest
 from gateway.telemetry.activity import NANO
 from gateway.upstream.routes.reload import ConfigReload
 from gateway.upstream.routes.table import Routing
+from gateway.web.app_keys import StatusSources
 from gateway.web.console.overview import (
     config_problems,
     failure_problems,
@@ -17,7 +18,6 @@ from gateway.web.console.overview import (
     to_series,
     to_tiles,
 )
-from gateway.web.keys import StatusSources
 
 
 def test_percentile_interpolates_within_a_bucket() -> None:

@@ -10,7 +10,7 @@ from gateway.access.roster import Roster, to_roster
 from gateway.access.store import Conditions
 from gateway.web.admin.leads import visible_scopes
 from gateway.web.admin.requests import actor_of, store_of
-from gateway.web.keys import DIRECTORY
+from gateway.web.app_keys import DIRECTORY
 
 NEW = 'For a name that nothing has yet, add "new": true.'
 

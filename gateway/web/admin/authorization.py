@@ -23,7 +23,7 @@ from gateway.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.settings import Settings
 from gateway.web.addresses import address_of
 from gateway.web.admin.sessions import Sessions
-from gateway.web.admin.wrong_keys import WrongKeys
+from gateway.web.admin.wrong_keys import WrongAdminKeys
 from gateway.web.auth import REQUEST_ID
 from gateway.web.browsers import host_of, is_local
 
@@ -120,7 +120,7 @@ ADMIN_KEYS = web.AppKey("admin_keys", AdminKeys)
 ROLES: web.AppKey[Mapping[tuple[str, str], Role]] = web.AppKey("roles")
 LEAD_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("lead_routes")
 SESSIONS = web.AppKey("sessions", Sessions)
-WRONG_KEYS = web.AppKey("wrong_keys", WrongKeys)
+WRONG_ADMIN_KEYS = web.AppKey("wrong_admin_keys", WrongAdminKeys)
 CALLER = web.RequestKey("caller", Caller)
 # A change that a handler has made, for the log: what it was before and after.
 CHANGE: web.RequestKey[Mapping[str, Any]] = web.RequestKey("change")
@@ -189,7 +189,7 @@ async def identify(request: web.Request) -> Caller:
 
 
 async def _caller_with(request: web.Request, given: str) -> Caller:
-    keys, wrong, address = request.app[ADMIN_KEYS], request.app[WRONG_KEYS], address_of(request)
+    keys, wrong, address = request.app[ADMIN_KEYS], request.app[WRONG_ADMIN_KEYS], address_of(request)
     wrong.check(address)
     by_key = keys.role_of(given)
     if by_key is not None:

@@ -8,7 +8,7 @@ from gateway.errors import Unavailable
 from gateway.json_values import to_time
 from gateway.web.admin.requests import record_action
 from gateway.web.api.cache import OFF, cleared, stats_response, to_scope
-from gateway.web.keys import ADMIN_CACHE, AdminCache
+from gateway.web.app_keys import ADMIN_CACHE, AdminCache
 from gateway.web.reply import json_response
 
 

@@ -15,7 +15,7 @@ from gateway.json_values import to_time
 from gateway.settings.identity_sections import RULE_ID, IdentitySection, IssuerSection, RuleSection
 from gateway.web.admin.members import MEMBER_ROLE, workspace_of
 from gateway.web.admin.pages import found, page_by_cursor
-from gateway.web.keys import DIRECTORY
+from gateway.web.app_keys import DIRECTORY
 
 NO_IDENTITY: Final = IdentitySection()
 # Objects of a file have no times.

@@ -17,7 +17,7 @@ from gateway.web.admin.leads import answerable
 from gateway.web.admin.pages import cut_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, read_object, store_of
 from gateway.web.admin.spend_limits import CENT, PERIOD_WORDS, to_actor, to_amount, to_limit, to_summaries
-from gateway.web.keys import DIRECTORY
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
 
 

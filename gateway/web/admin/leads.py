@@ -15,7 +15,7 @@ from gateway.access.roster import not_found, to_roster
 from gateway.access.store import KEY, AccessStore
 from gateway.errors import PermissionDenied
 from gateway.web.admin.authorization import CALLER
-from gateway.web.keys import DIRECTORY
+from gateway.web.app_keys import DIRECTORY
 
 
 def lead_of(request: web.Request) -> str:

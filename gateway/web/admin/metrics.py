@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.telemetry.metrics import CONTENT_TYPE
-from gateway.web.keys import METRICS
+from gateway.web.app_keys import METRICS
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -11,9 +11,9 @@ from gateway.access.store import AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.web.addresses import address_of
 from gateway.web.admin.authorization import CALLER
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.auth import REQUEST_ID
 from gateway.web.body import read_body
-from gateway.web.keys import DIRECTORY
 
 # Bodies of the admin API are a few hundred bytes.
 MAX_BODY_BYTES: Final = 1024 * 1024

@@ -24,7 +24,7 @@ from gateway.web.admin.key_fields import PERIODS, checked
 from gateway.web.admin.leads import check_scope_of_lead, key_of
 from gateway.web.admin.pages import cut_by_cursor, page_by_cursor, values_of
 from gateway.web.admin.requests import actor_of, conditions_of, etag_of, read_object, store_of
-from gateway.web.keys import DIRECTORY
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
 
 AMOUNT: Final = re.compile(r"[0-9]{1,18}")

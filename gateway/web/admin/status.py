@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway import __version__
 from gateway.upstream.routes.route import RouteRule
 from gateway.upstream.routes.table import RoutingTable
-from gateway.web.keys import HEALTH, STATUS
+from gateway.web.app_keys import HEALTH, STATUS
 from gateway.web.reply import json_response
 
 

@@ -19,10 +19,10 @@ from gateway.messages.validation.unknown_keys import PLAIN_NAME
 from gateway.telemetry.metrics import BATCH_EVENTS
 from gateway.web.api.messages import COST
 from gateway.web.api.models import parse_limit
+from gateway.web.app_keys import BATCHES, DIRECTORY, SETTINGS
 from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
-from gateway.web.keys import BATCHES, DIRECTORY, SETTINGS
 from gateway.web.reply import IGNORED, identity, json_response
 
 # A piece of this size is split in about 2.5 ms, after which others get their turn.

@@ -12,8 +12,8 @@ from gateway.errors import InvalidRequest, Unavailable
 from gateway.exchange.cached import CachedExchange
 from gateway.json_values import to_time
 from gateway.upstream.routes.table import RoutingTable
+from gateway.web.app_keys import CACHE
 from gateway.web.auth import CONTEXT
-from gateway.web.keys import CACHE
 from gateway.web.reply import json_response
 
 OFF = "The prompt cache is off: GATEWAY_CACHE says so, or this gateway runs without Redis (GATEWAY_REDIS_URL)."

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.web.api.oauth import NEVER_CACHED, base_url
-from gateway.web.keys import EXCHANGE
+from gateway.web.app_keys import EXCHANGE
 from gateway.web.reply import json_response
 
 KEY_VARIABLE: Final = "DRAGOMAN_API_KEY"

@@ -14,9 +14,9 @@ from gateway.dialects.parameter_policy import filled_from_header
 from gateway.errors import InvalidRequest
 from gateway.messages.prompt import Prompt, parse_body, to_prompt
 from gateway.upstream.routes.route import Route
+from gateway.web.app_keys import EXCHANGE, SETTINGS
 from gateway.web.auth import CONTEXT, FOREIGN_ID
 from gateway.web.body import read_body
-from gateway.web.keys import EXCHANGE, SETTINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from gateway.messages.tokens.prompt import PromptTally
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.anthropic import CountTokensRequest, MessagesRequest
 from gateway.upstream.routes.route import Route
+from gateway.web.app_keys import EXCHANGE, SETTINGS
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
-from gateway.web.keys import EXCHANGE, SETTINGS
 from gateway.web.reply import json_response
 
 METHOD_HEADER = "x-gateway-token-count"

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway import __version__
-from gateway.web.keys import HEALTH
+from gateway.web.app_keys import HEALTH
 from gateway.web.reply import json_response, no_content
 
 

@@ -11,8 +11,8 @@ from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.requests import read_object, store_of
 from gateway.web.admin.spend_limits import to_amount
 from gateway.web.api.own_usage import own_budgets
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.auth import CONTEXT, REQUEST_ID
-from gateway.web.keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
 
 NO_BUDGET = "You have no budget of your own that can be raised here, only those of gateway.toml or shared ones."

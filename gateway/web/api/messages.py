@@ -26,10 +26,10 @@ from gateway.telemetry.usage import UsageRecord
 from gateway.threads.thread import has_thread
 from gateway.threads.turns import Turn
 from gateway.upstream.routes.route import Route
+from gateway.web.app_keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
 from gateway.web.client_face import FACE, ClientFace, to_reply_body
-from gateway.web.keys import CACHE, EXCHANGE, SETTINGS, THREADS
 from gateway.web.middleware import ERROR_HEADERS
 from gateway.web.reply import IGNORED, NO_STORE, EventReply, Headers, MessageReply, context_lines, id_lines
 

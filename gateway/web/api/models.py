@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.dialects.responses.client.catalog import to_catalog_entry, to_openai_model
 from gateway.errors import InvalidRequest, NotFound
 from gateway.upstream.models.catalog import Catalog
-from gateway.web.keys import CATALOG, EXCHANGE
+from gateway.web.app_keys import CATALOG, EXCHANGE
 from gateway.web.reply import json_response
 
 # The upstreams with lists of models that could not be read the last time.

@@ -18,9 +18,9 @@ from gateway.access.identity.fetching import ProviderAway
 from gateway.access.identity.sign_in import DEVICE_GRANT, REFRESH_GRANT, Refused, SignIn
 from gateway.errors import NotFound, PermissionDenied, Unauthenticated
 from gateway.web.addresses import address_of
+from gateway.web.app_keys import DIRECTORY, SETTINGS
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
-from gateway.web.keys import DIRECTORY, SETTINGS
 from gateway.web.reply import NO_STORE, json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"

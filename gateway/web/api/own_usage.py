@@ -10,8 +10,8 @@ from gateway.access.records import DEPLOYMENT, Budget
 from gateway.context import Context
 from gateway.json_values import to_time
 from gateway.web.admin.spend_limits import CENT
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.auth import CONTEXT
-from gateway.web.keys import DIRECTORY
 from gateway.web.reply import NO_STORE, json_response
 
 PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total", "rolling": "rolling"}

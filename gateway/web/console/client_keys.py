@@ -8,8 +8,8 @@ from aiohttp import web
 from gateway.access.records import KeyRecord
 from gateway.errors import GatewayError
 from gateway.web.admin.key_fields import to_api_key
+from gateway.web.app_keys import DIRECTORY
 from gateway.web.console.sources import CONSOLE, data_response, is_missing
-from gateway.web.keys import DIRECTORY
 
 
 async def list_client_keys(request: web.Request) -> web.Response:

@@ -10,8 +10,8 @@ from gateway.errors import GatewayError
 from gateway.telemetry.activity import NANO
 from gateway.telemetry.activity_store import SLOT_SECONDS, Counts
 from gateway.telemetry.metrics import SECONDS
+from gateway.web.app_keys import HEALTH, STATUS, StatusSources
 from gateway.web.console.sources import CONSOLE, ConsoleSources, data_response, is_missing, now
-from gateway.web.keys import HEALTH, STATUS, StatusSources
 
 # The tiles look at the latest complete minute.
 RECENT_SLOTS: Final = 6

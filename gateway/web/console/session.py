@@ -13,7 +13,7 @@ from gateway.web.admin.authorization import (
     CALLER,
     NO_KEY,
     SESSIONS,
-    WRONG_KEYS,
+    WRONG_ADMIN_KEYS,
     check_page,
     cookie_name,
     identify,
@@ -47,10 +47,10 @@ async def sign_in(request: web.Request) -> web.Response:
     if not (keys.admin or keys.viewer):
         raise PermissionDenied(NO_KEY)
     key = _key_in(await read_body(request, MAX_BODY_BYTES))
-    request.app[WRONG_KEYS].check(address_of(request))
+    request.app[WRONG_ADMIN_KEYS].check(address_of(request))
     role = keys.role_of(key)
     if role is None:
-        request.app[WRONG_KEYS].add(address_of(request))
+        request.app[WRONG_ADMIN_KEYS].add(address_of(request))
         log.warning("sign_in_refused", remote=address_of(request))
         raise Unauthenticated("invalid admin key", should_retry=False)
     token = await request.app[SESSIONS].open(role, key)

@@ -4,13 +4,13 @@ import pytest
 
 from gateway.errors import RateLimited
 from gateway.web.addresses import MAX_ADDRESSES
-from gateway.web.failed_keys import AT_ONCE, EMISSION, FailedKeys
+from gateway.web.wrong_keys import AT_ONCE, EMISSION, WrongClientKeys
 from tests.support.clock import Clock
 
 
 def test_address_has_some_wrong_keys_at_once_and_thirty_a_minute() -> None:
     clock = Clock()
-    failed = FailedKeys(clock)
+    failed = WrongClientKeys(clock)
     for _ in range(AT_ONCE):
         assert not failed.is_over("10.0.0.1")
         failed.note("10.0.0.1")
@@ -26,7 +26,7 @@ def test_address_has_some_wrong_keys_at_once_and_thirty_a_minute() -> None:
 
 def test_refused_wrong_keys_do_not_lengthen_the_wait() -> None:
     clock = Clock()
-    failed = FailedKeys(clock)
+    failed = WrongClientKeys(clock)
     for _ in range(AT_ONCE):
         failed.note("10.0.0.1")
     for _ in range(100):
@@ -38,7 +38,7 @@ def test_refused_wrong_keys_do_not_lengthen_the_wait() -> None:
 
 def test_memory_for_addresses_is_bounded_and_freed() -> None:
     clock = Clock()
-    failed = FailedKeys(clock)
+    failed = WrongClientKeys(clock)
     assert not failed
     for number in range(MAX_ADDRESSES + 10):
         failed.note(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")

@@ -22,7 +22,7 @@ EMISSION: Final = 60.0 / PER_MINUTE
 
 
 @dataclass(slots=True)
-class FailedKeys:
+class WrongClientKeys:
     """A virtual clock for each address, as for the limits of keys."""
 
     clock: Callable[[], float] = time.monotonic
@@ -51,4 +51,4 @@ class FailedKeys:
         return self._clocks.get(network, 0.0) + EMISSION - self.clock() - AT_ONCE * EMISSION
 
 
-FAILED_KEYS = web.AppKey("failed_keys", FailedKeys)
+WRONG_CLIENT_KEYS = web.AppKey("wrong_client_keys", WrongClientKeys)

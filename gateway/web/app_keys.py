@@ -1,4 +1,4 @@
-"""Typed places where the application keeps its parts."""
+"""Keys of aiohttp's applications: typed places where handlers find the parts of a front end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,11 +4,11 @@ import pytest
 
 from gateway.errors import RateLimited
 from gateway.web.addresses import MAX_ADDRESSES, network_of
-from gateway.web.admin.wrong_keys import MOST_IN_ALL, MOST_OF_ADDRESS, WrongKeys
+from gateway.web.admin.wrong_keys import MOST_IN_ALL, MOST_OF_ADDRESS, WrongAdminKeys
 from tests.support.clock import Clock
 
 
-def is_heard(wrong: WrongKeys, address: str) -> bool:
+def is_heard(wrong: WrongAdminKeys, address: str) -> bool:
     try:
         wrong.check(address)
     except RateLimited:
@@ -18,7 +18,7 @@ def is_heard(wrong: WrongKeys, address: str) -> bool:
 
 def test_address_is_refused_until_its_oldest_wrong_key_is_a_minute_old() -> None:
     clock = Clock()
-    wrong = WrongKeys(clock)
+    wrong = WrongAdminKeys(clock)
     for _ in range(MOST_OF_ADDRESS):
         assert is_heard(wrong, "10.0.0.1")
         wrong.add("10.0.0.1")
@@ -35,7 +35,7 @@ def test_address_is_refused_until_its_oldest_wrong_key_is_a_minute_old() -> None
 
 def test_many_addresses_together_have_one_wrong_key_a_minute_each() -> None:
     clock = Clock()
-    wrong = WrongKeys(clock)
+    wrong = WrongAdminKeys(clock)
     for number in range(MOST_IN_ALL):
         assert is_heard(wrong, f"10.0.{number}.1")
         wrong.add(f"10.0.{number}.1")
@@ -49,7 +49,7 @@ def test_many_addresses_together_have_one_wrong_key_a_minute_each() -> None:
 
 def test_memory_for_addresses_is_bounded_and_freed() -> None:
     clock = Clock()
-    wrong = WrongKeys(clock)
+    wrong = WrongAdminKeys(clock)
     for number in range(MAX_ADDRESSES + 10):
         wrong.add(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert len(wrong._by_address) == MAX_ADDRESSES
