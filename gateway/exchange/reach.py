@@ -169,9 +169,8 @@ def _of_conversation(messages: Any) -> list[Reach]:
     if not isinstance(messages, list):
         return []
     found = []
-    for index in range(known_messages(messages), len(messages)):
-        message = messages[index]
-        if isinstance(message, Mapping) and message.get("role") == "system":
+    for index, message in enumerate(messages[known_messages(messages) :], known_messages(messages)):
+        if type(message) is dict and message.get("role") == "system":
             found += [_of_tool(tool, f"messages.{index}") for tool in _added(message) if _runs(tool)]
     return found
 

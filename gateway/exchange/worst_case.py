@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.access.admission import UnknownPrice
 from gateway.access.records import NANO, PRESET
 from gateway.access.reservation import Need
-from gateway.exchange.reach import Reach, joined, reach_of
+from gateway.exchange.reach import NOTHING_ELSE, Reach, joined, reach_of
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.fields import NAMESPACES
 from gateway.upstream.models.prices import ASSUMED, Price
@@ -32,6 +32,7 @@ FAST_MODE: Final = 6.0
 PRIORITY: Final = 2.0
 LENGTHS: Final = ("max_tokens", "max_completion_tokens")
 FASTER_TIERS: Final = frozenset({"fast", "priority"})
+TIER_FIELDS: Final = frozenset({"speed", "service_tier", *NAMESPACES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +108,18 @@ def worst_case(
 ) -> WorstCase:
     """Return the worst case of a request with these candidates. `unknown`: what a model without a price counts as."""
     several = [*routes, *(one for route in routes for one in table.overflow_of(route))]
-    rules = [_filled_in(route) for route in several]
-    reach = joined(reach, *map(reach_of, rules))
+    governed = [route for route in several if route.policy is not None]
+    rules = [_filled_in(route) for route in governed]
+    if rules:
+        reach = joined(reach, *map(reach_of, rules))
     prices = [(route.target.model, _own_price(route)) for route in several]
-    prices += _named_prices(several, reach, table)
+    if reach is not NOTHING_ELSE:
+        prices += _named_prices(several, reach, table)
     counted = [price or ASSUMED for _, price in prices if price is not None or unknown == "assume"]
     price = dearest(counted, max(map(factor_of, [prompt.request, *rules]))) if counted else None
     unpriced = next((name for name, price in prices if price is None), "") if unknown != "assume" else ""
     window = max(route.target.context_length or USUAL_WINDOW for route in several)
-    length = max(map(_least_length, several))
+    length = max(map(_least_length, governed), default=0)
     return WorstCase(price, unpriced, prompts, answers_of(prompt), reach.calls, reach.longest, window, length)
 
 
@@ -127,6 +131,8 @@ def answers_of(prompt: Prompt) -> int:
 
 def dearest(prices: Sequence[Price], factor: float = 1.0) -> Price:
     """Return the dearest of each part, so many times, for prompts of every length."""
+    if len(prices) == 1 and factor == 1:
+        return prices[0]
     lengths = sorted({least for price in prices for least, _ in price.bands})
     bands = [(least, _dearest([price.for_prompt(least) for price in prices], factor)) for least in lengths]
     return replace(_dearest(prices, factor), bands=tuple(bands))
@@ -144,6 +150,8 @@ def _dearest(prices: Sequence[Price], factor: float) -> Price:
 
 def factor_of(request: Mapping[str, Any]) -> float:
     """Return how much dearer the request asks to be served."""
+    if TIER_FIELDS.isdisjoint(request):
+        return 1.0
     scopes = [request, *(scope for name in NAMESPACES if isinstance(scope := request.get(name), Mapping))]
     if any(scope.get("speed") == "fast" for scope in scopes):
         return FAST_MODE
