@@ -23,6 +23,7 @@ from gateway.errors import (
     BudgetSpent,
     GatewayError,
     InvalidRequest,
+    PermissionDenied,
     RateLimited,
     StoreAway,
     Unauthenticated,
@@ -212,6 +213,21 @@ async def test_changed_limit_and_disabled_key_count_from_the_next_request(server
     assert isinstance(await admitted(admission, context), RateLimited)
     await store_on(server).update_key(context.key_id, ACTOR, status="inactive")
     assert isinstance(await admitted(admission, context), Unauthenticated)
+
+
+async def test_unknown_price_is_refused_under_a_budget_where_the_settings_say_so(server: RedisServer) -> None:
+    under_budget, limited = await key_with(server, RateLimits(), Budget(100)), Context("req", "red", "key_file_x")
+    need = Need(unpriced="m/new")
+    admission = await admission_on(server)
+    assert isinstance(await admitted(admission, under_budget, need), Grant)
+    admission.unknown_price = "refuse"
+    refused = await admitted(admission, under_budget, need)
+    assert isinstance(refused, PermissionDenied)
+    assert refused.message.startswith("No price is known for the model m/new, so the budget of key ci (tenant red)")
+    assert isinstance(await admitted(admission, under_budget), Grant)
+    await store_on(server).set_allowance("tenant:red", Allowance(RateLimits(requests=5)), ACTOR)
+    await admission.directory.refresh()
+    assert isinstance(await admitted(admission, limited, need), Grant), "no budget applies"
 
 
 async def remaining(admission: Admission, context: Context, kind: str, need: Need = Need()) -> int:  # noqa: B008

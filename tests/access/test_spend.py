@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import orjson
 import pytest
 from redis.asyncio import Redis
 
-from gateway.access.reports import MAX_ROWS, ReportQuery, flat_report, report, to_usage
+from gateway.access.reports import MAX_ROWS, ReportQuery, flat_report, report, to_cost, to_usage
 from gateway.access.spend import DailyTotals, SpendRow, SpendStore
 from gateway.errors import InvalidRequest
 from gateway.redis.keys import Keys
@@ -131,3 +132,19 @@ async def test_reports_of_many_groups_come_in_pages_without_a_gap() -> None:
         for wrong in ("page_x", f"{page}x", f"page_{query.digest}_WzFd", f"page_{query.digest}_!"):
             with pytest.raises(InvalidRequest):
                 await flat_report(store, query, "usage", to_usage, daily=True, page=wrong)
+
+
+def test_use_and_cost_of_a_row_have_anthropics_fields() -> None:
+    row = SpendRow(("red",), requests=2, input=100, output=7, cost=12_345_678_900, cache_read=30, cache_write=40)
+    assert to_usage(row) == {
+        "uncached_input_tokens": 60,
+        "cache_creation": {"ephemeral_5m_input_tokens": 40, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": 30,
+        "output_tokens": 7,
+        "server_tool_use": {"web_search_requests": 0},
+        "requests": 2,
+        "total_tokens": 137,
+    }
+    amount = to_cost(row)["amount"]
+    assert to_cost(row) == {"amount": amount, "list_amount": amount, "currency": "USD", "requests": 2}
+    assert Decimal(amount) == Decimal("1234.56789")

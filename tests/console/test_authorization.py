@@ -49,6 +49,20 @@ async def session_cookie(stage: Stage, key: str = ADMIN_KEY) -> dict[str, str]:
     return {"cookie": f"dragoman-session={cookie.value}"}
 
 
+async def test_sign_in_is_logged_whether_it_is_accepted_or_refused(stage: Stage) -> None:
+    url = f"{stage.admin_url}/api/session"
+    with capture_logs() as logs:
+        async with stage.session.post(url, json={"key": "wrong"}, headers=OWN_PAGE) as response:
+            assert response.status == 401
+        await session_cookie(stage, VIEW_KEY)
+    told = [line for line in logs if line["event"] in ("sign_in_refused", "signed_in")]
+    assert [(line["event"], line["log_level"], line["remote"]) for line in told] == [
+        ("sign_in_refused", "warning", "127.0.0.1"),
+        ("signed_in", "info", "127.0.0.1"),
+    ]
+    assert told[1]["role"] == "viewer"
+
+
 async def test_no_route_but_open_ones_answers_without_a_key(stage: Stage) -> None:
     for (method, path), role in ADMIN_ROLES.items():
         if role != "open" and path != "/api/events":

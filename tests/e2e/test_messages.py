@@ -418,7 +418,7 @@ async def test_headers_name_model_and_provider(live: Live) -> None:
     assert headers["x-gateway-dialect"] == "chat"
     assert float(headers["x-gateway-cost"]) > 0
     assert headers["x-request-id"] == headers["request-id"]
-    assert float(headers["x-processing-time"]) >= 0
+    assert 0 <= float(headers["x-processing-time"]) < 60
 
 
 @pytest.mark.covers("Models and tokens · GET /v1/models in pages, with aliases")

@@ -13,11 +13,15 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from gateway.access.directory import Directory
+from gateway.access.keys import ClientKeys
 from gateway.access.spend import SpendStore
 from gateway.cli.spend_export import ROWS, write_entries
+from gateway.context import Context
 from gateway.redis.keys import Keys
 from gateway.redis.server import RedisServer
 from gateway.simulator.loopback import Simulator
+from gateway.web.api.own_usage import own_budgets
 from tests.e2e.conftest import Live, serving
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
@@ -239,3 +243,26 @@ async def test_client_sees_what_it_has_spent_of_its_own_budgets(organization: Or
     assert (body["extra_usage"]["is_enabled"], body["extra_usage"]["monthly_limit"]) == (True, 1)
     own = [(one["kind"], one["severity"]) for one in body["limits"] if one["group"] == "monthly"]
     assert own == [("spend", "normal")]
+    key = {"type": "api_key", "api_key_id": made["id"]}
+    await organization.sdk.spend_limits.set(scope={"type": "workspace", "workspace_id": "red"}, amount=None)
+    for of_key, of_user, shown in (("900", "700", 700), ("300", "700", 300)):
+        await organization.sdk.spend_limits.set(scope=key, amount=of_key, period="monthly")  # type: ignore[arg-type]
+        await organization.sdk.spend_limits.set(scope={"type": "user", "user_id": "bob"}, amount=of_user)
+
+        async def is_shown(expected: int = shown) -> bool:
+            return bool((await own_usage(organization.live, made["key"]))["monthly_limit"] == expected)
+
+        await until(is_shown)  # the budget with the least left
+
+
+async def own_usage(live: Live, key: str) -> dict[str, Any]:
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": key}) as session,
+        session.get(f"{live.url}/api/oauth/usage") as response,
+    ):
+        body: dict[str, Any] = await response.json()
+    return dict(body["extra_usage"])
+
+
+async def test_without_redis_nothing_is_spent() -> None:
+    assert await own_budgets(Directory(ClientKeys([], b"s")), Context("req", "red", "k")) == []
