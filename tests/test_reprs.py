@@ -28,7 +28,7 @@ from gateway.settings import load_settings
 from gateway.upstream.http.client import Call
 from gateway.wiring import build_cache_store, build_client, build_exchange, load_keyring
 from tests.support.architecture import words
-from workers.wiring import assemble
+from workers.wiring import build_worker
 
 PACKAGES = (gateway, workers)
 
@@ -167,7 +167,7 @@ async def test_nothing_that_is_built_from_the_settings_shows_a_secret() -> None:
     keyring = await load_keyring(settings, None)
     exchange = build_exchange(settings, build_client(settings, 1), keyring)
     queue = queue_client(str(settings.redis_url))
-    worker, loops = assemble(BatchServer(RedisServer(queue)), exchange, 1, 60.0)
+    worker, loops = build_worker(BatchServer(RedisServer(queue)), exchange, 1, 60.0)
     cache = CachedExchange(exchange, build_cache_store(settings, queue), CachePolicy(), to_secret(keyring))
     call = partial(
         exchange.client.open, Call("POST", "url-canary", exchange.table.upstreams[0].headers, b"body-canary")

@@ -59,7 +59,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         stack.push_async_callback(access.ledger.flush)
         for chore in keep_access(exchange):
             await stack.enter_async_context(background(chore))
-        worker, loops = assemble(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
+        worker, loops = build_worker(server, exchange, settings.worker_slots, settings.worker_lease_seconds)
         worker.most_bytes = settings.worker_bytes
         await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
@@ -84,7 +84,7 @@ def to_patient_exchange(exchange: Exchange) -> Exchange:
     return replace(exchange, retry=RetryPolicy(max_attempts=1), timeouts=replace(exchange.timeouts, total=None))
 
 
-def assemble(
+def build_worker(
     server: BatchServer, exchange: Exchange, slots: int, lease_seconds: float
 ) -> tuple[Worker, tuple[Repeated, ...]]:
     queue = BatchQueue(server, worker_name(), lease_ms=round(lease_seconds * 1000))

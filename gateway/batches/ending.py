@@ -16,7 +16,10 @@ log = structlog.get_logger()
 
 
 async def conclude(server: BatchServer, scheduler: Scheduler, batch_id: str) -> None:
-    """Safe to repeat. Raises as `Scheduler.drop` does."""
+    """Take an ended batch out of the schedule, make its end durable, and note it once.
+
+    Safe to repeat. Raises as `Scheduler.drop` does.
+    """
     is_first = await scheduler.drop(batch_id)
     await server.confirm(batch_id)
     if not is_first:

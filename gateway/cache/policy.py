@@ -86,7 +86,7 @@ class CachePolicy:
             return True
         if self.mode == "on" and request.get("temperature") == 0:
             return True
-        return any(_names(route, request["model"]) for route in self.routes)
+        return any(_covers(route, request["model"]) for route in self.routes)
 
     def _obstacle(self, request: Mapping[str, Any], size: int, demand: Demand) -> Reason | None:
         if self.mode == "off":
@@ -133,5 +133,5 @@ def _cites_web(block: Mapping[str, Any]) -> bool:
     return any(str(citation.get("type")).startswith("web_") for citation in block.get("citations") or ())
 
 
-def _names(route: str, model: str) -> bool:
+def _covers(route: str, model: str) -> bool:
     return model.startswith(route[:-1]) if route.endswith("*") else model == route

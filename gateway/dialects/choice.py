@@ -43,7 +43,7 @@ def for_request(route: Route, request: Mapping[str, Any]) -> Route:
                 f"`{asked[0]}`; send one of the two."
             )
         return replace(route, dialect="chat")
-    if unsupported(route, request) is not None:
+    if find_unsupported(route, request) is not None:
         return replace(route, dialect="chat")
     return route
 
@@ -52,7 +52,7 @@ def note_of_choice(route: Route, request: Mapping[str, Any]) -> tuple[Note, ...]
     """Return the note for a request that `for_request` converted although its route is one of Messages."""
     if route.upstream.dialect != "messages" or route.dialect != "chat":
         return ()
-    path = unsupported(route, request)
+    path = find_unsupported(route, request)
     return (Note("changed", path, DROPPED_THERE),) if path is not None else ()
 
 
@@ -62,7 +62,7 @@ def speaks_chat(route: Route) -> bool:
     return support.depends_on_model or support.blocks is not None
 
 
-def unsupported(route: Route, request: Mapping[str, Any]) -> str | None:
+def find_unsupported(route: Route, request: Mapping[str, Any]) -> str | None:
     """Return the path of the first block or tool that the server's Messages would drop, None if there is none."""
     support = route.upstream.vendor.messages
     if support.blocks is None:

@@ -26,7 +26,7 @@ def has_nodes(redis: Redis | RedisCluster) -> bool:
     return isinstance(redis, RedisCluster)
 
 
-def beside(redis: Redis | RedisCluster, key: str) -> dict[str, Any]:
+def node_of(redis: Redis | RedisCluster, key: str) -> dict[str, Any]:
     """Send a command that has no key to the server of this one: keyword arguments of `execute_command`."""
     if isinstance(redis, RedisCluster):
         return {"target_nodes": redis.get_node_from_key(key)}

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.errors import StoreAway, Unavailable
 from gateway.redis import scripts
 from gateway.redis.answer_limit import AnswerLimit
-from gateway.redis.cluster import beside, every_info
+from gateway.redis.cluster import every_info, node_of
 from gateway.redis.connections import leave_demoted
 from gateway.redis.failures import KEYS_NOT_ALLOWED, MISSING_COMMAND, redis_failures, replies_of
 from gateway.redis.keys import OLDEST_SERVER, Keys
@@ -151,7 +151,7 @@ class RedisServer:
 
     async def _send(self, commands: Sequence[Command], near: str | None) -> list[Any]:
         pipeline = self.redis.pipeline(transaction=False)
-        target = {} if near is None else beside(self.redis, near)
+        target = {} if near is None else node_of(self.redis, near)
         for command in commands:
             pipeline.execute_command(*command, **target)
         return await replies_of(pipeline)

@@ -90,7 +90,7 @@ class Tracer:
                 trace_id, parent_id, is_sampled = secrets.token_hex(16), "", self.chance() < self.ratio
             context.trace = Trace(trace_id, secrets.token_hex(8), parent_id, is_sampled)
         if request is not None:
-            context.trace.attributes = asked(request)
+            context.trace.attributes = to_request_attributes(request)
 
     def propagates_to(self, vendor: str) -> bool:
         """OpenRouter has no use for our ids, and gets none unless asked for."""
@@ -208,7 +208,7 @@ def status_of(status: int, error_type: str | None) -> Status:
     return "ok" if error_type is None else "error"
 
 
-def asked(request: Mapping[str, Any]) -> Attributes:
+def to_request_attributes(request: Mapping[str, Any]) -> Attributes:
     """Return a request's parameters, without content."""
     found: Attributes = {}
     thinking, effort = request.get("thinking"), (request.get("output_config") or {})

@@ -27,7 +27,7 @@ from gateway.upstream.health.causes import cause_of
 from gateway.web.auth import CONTEXT, REQUEST_ID
 from gateway.web.not_offered import admin_resources, not_found_message
 from gateway.web.openai_errors import api_of, openai_error_response
-from gateway.web.reply import MessageReply, error_response, stamps
+from gateway.web.reply import MessageReply, error_response, reply_headers
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     if isinstance(response, MessageReply):
         response.stamp(request_id, seconds)
     elif not getattr(response, "committed", False):
-        response.headers.update(stamps(request_id, seconds))
+        response.headers.update(reply_headers(request_id, seconds))
     count_reply(_route_name(request), request.method, response.status)
     return response
 

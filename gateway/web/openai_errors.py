@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gateway.dialects.clients.errors import NO_CREDIT, Api, to_openai_error
 from gateway.errors import GatewayError, to_envelope
-from gateway.web.reply import MAX_RETRY_AFTER, identity, json_response
+from gateway.web.reply import MAX_RETRY_AFTER, id_headers, json_response
 
 # Codex gives up at once on a 429 without this header (0.171.0); seconds.
 DEFAULT_RETRY_AFTER: Final = 2.0
@@ -31,7 +31,7 @@ def api_of(path: str) -> Api | None:
 def openai_error_response(error: GatewayError, request_id: str, api: Api) -> web.Response:
     """Return the reply. 429 always has `retry-after`, and has the SDKs not repeat what only credit can fix."""
     answer = to_openai_error(to_envelope(error, request_id)["error"], error.status, api)
-    headers = [*identity(request_id)]
+    headers = [*id_headers(request_id)]
     seconds, should_retry = error.retry_after, error.should_retry
     if answer.status == 429 and seconds is None:
         seconds = DEFAULT_RETRY_AFTER

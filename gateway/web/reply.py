@@ -80,7 +80,7 @@ def json_response(value: Any, *, status: int = 200, headers: Iterable[tuple[str,
 
 def error_response(error: GatewayError, request_id: str) -> web.Response:
     """The envelope and the headers that the SDKs' retry rules read."""
-    headers = [*identity(request_id)]
+    headers = [*id_headers(request_id)]
     if error.retry_after is not None:
         # A client that must not retry does not sleep either: it may learn when the budget is renewed.
         seconds = error.retry_after if error.should_retry is False else min(error.retry_after, MAX_RETRY_AFTER)
@@ -198,11 +198,11 @@ class EventReply(web.StreamResponse):
             transport.write(b"0\r\n\r\n")
 
 
-def stamps(request_id: str, seconds: float) -> Headers:
-    return *identity(request_id), (PROCESSING_TIME, f"{seconds:.6f}")
+def reply_headers(request_id: str, seconds: float) -> Headers:
+    return *id_headers(request_id), (PROCESSING_TIME, f"{seconds:.6f}")
 
 
-def identity(request_id: str) -> Headers:
+def id_headers(request_id: str) -> Headers:
     return ("server", SERVER), (REQUEST_ID, request_id), (X_REQUEST_ID, request_id)
 
 

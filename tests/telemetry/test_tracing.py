@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.context import Context
-from gateway.telemetry.tracing import ENOUGH, Durations, SpanData, Tracer, asked, read_parent
+from gateway.telemetry.tracing import ENOUGH, Durations, SpanData, Tracer, read_parent, to_request_attributes
 from gateway.telemetry.usage import Attempted, UsageRecord
 
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -183,7 +183,7 @@ def hostile_requests() -> Iterator[dict[str, Any]]:
 
 def test_broken_requests_leave_plain_attributes_only() -> None:
     for request in hostile_requests():
-        assert all(isinstance(value, str | int) for value in asked(request).values())
+        assert all(isinstance(value, str | int) for value in to_request_attributes(request).values())
 
 
 def test_span_of_a_count_has_its_status_and_tokens() -> None:

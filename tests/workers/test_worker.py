@@ -33,7 +33,7 @@ from tests.support.waiting import until
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
 from workers.retry import MAX_ATTEMPTS
-from workers.wiring import assemble, to_patient_exchange
+from workers.wiring import build_worker, to_patient_exchange
 from workers.worker import IDLE_SECONDS, Worker
 
 DRAIN = 10.0
@@ -60,7 +60,7 @@ async def working(
         both = (*table.upstreams, Upstream("other", second, headers=headers))
         table = RoutingTable(both, (RouteRule("*", (Candidate("sim"), Candidate("other"))),))
     exchange = to_patient_exchange(chat_exchange(client, table))
-    worker, loops = assemble(bench.server, exchange, slots, lease)
+    worker, loops = build_worker(bench.server, exchange, slots, lease)
     worker.most_bytes = most_bytes
     worker.chance = worker.attempts.chance = lambda: chance
     stop = asyncio.Event()

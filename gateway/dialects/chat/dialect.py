@@ -9,7 +9,7 @@ import orjson
 from gateway.access.keyring import Keyring
 from gateway.dialects.base import Answered, Asking, CountCall, Prepared, to_collected
 from gateway.dialects.chat.original.answer import to_passed_on
-from gateway.dialects.chat.original.request import suits, to_body
+from gateway.dialects.chat.original.request import suits_model, to_body
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.request.convert import Conversion, to_chat_request, to_streamed, to_unstreamed
 from gateway.dialects.chat.request.counting import of_chat, of_messages
@@ -53,7 +53,7 @@ class ChatDialect:
     def takes_unchecked(self, prompt: Prompt, route: Route, asking: Asking) -> bool:
         if prompt.original is None or prompt.is_checked or route.policy is not None or asking.adaptations:
             return False
-        return suits(prompt.request, route, replays=prompt.original.replays_reasoning)
+        return suits_model(prompt.request, route, replays=prompt.original.replays_reasoning)
 
     def prepare(self, prompt: Prompt, route: Route, asking: Asking) -> Prepared:
         if prompt.original is not None and not prompt.is_checked:

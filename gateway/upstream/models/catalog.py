@@ -119,7 +119,7 @@ class Catalog:
     async def _read(self, upstream: Upstream) -> None:
         now, known = self.clock(), self._lists.get(upstream.name)
         if known is None or (known.url, known.models) != (upstream.url, upstream.models):  # also after a reload
-            entries = tuple(only(upstream.models, ()))
+            entries = tuple(entries_of(upstream.models, ()))
             known = self._lists[upstream.name] = UpstreamList(upstream.url, upstream.models, entries)
         if now < known.next_read:
             return
@@ -153,7 +153,7 @@ class Catalog:
             await self._recognise(upstream, known, headers, listed)
         listed = [self.redactor.names(entry) for entry in listed]
         if upstream.models:
-            listed = only(upstream.models, listed)
+            listed = entries_of(upstream.models, listed)
         known.entries = tuple(listed)
         self.routing.learn(upstream.name, listed)
 
@@ -207,7 +207,7 @@ def to_entries(body: bytes) -> list[dict[str, Any]]:
     return list(entries.values())
 
 
-def only(models: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def entries_of(models: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the entry of each of these models; one with the id alone where the list has none."""
     by_id = {entry["id"]: entry for entry in listed}
     return [dict(by_id.get(model, {"id": model})) for model in models]

@@ -23,7 +23,7 @@ from gateway.web.app_keys import BATCHES, DIRECTORY, SETTINGS
 from gateway.web.arrivals import held_bytes
 from gateway.web.auth import CONTEXT
 from gateway.web.body import body_pieces
-from gateway.web.reply import IGNORED, identity, json_response
+from gateway.web.reply import IGNORED, id_headers, json_response
 
 # A piece of this size is split in about 2.5 ms, after which others get their turn.
 PIECE_BYTES = 256 * 1024
@@ -132,7 +132,7 @@ async def stream_results(request: web.Request) -> web.StreamResponse:
     context = request[CONTEXT]
     # Errors are raised here, before the header of the reply is sent.
     pieces = await _store(request).results(context.tenant, request.match_info["batch_id"])
-    headers = {"content-type": RESULTS_TYPE, "cache-control": "no-store", **dict(identity(context.request_id))}
+    headers = {"content-type": RESULTS_TYPE, "cache-control": "no-store", **dict(id_headers(context.request_id))}
     response = web.StreamResponse(headers=headers)
     # Chunked, without a length: reading the results twice to know it would double the load on Redis.
     await response.prepare(request)

@@ -33,6 +33,7 @@ from gateway.web.client_face import FACE, ClientFace, to_reply_body
 from gateway.web.middleware import ERROR_HEADERS
 from gateway.web.reply import IGNORED, NO_STORE, EventReply, Headers, MessageReply, context_lines, id_lines
 
+# Headers of replies that the cache had no part in.
 BYPASS: Headers = ((CACHE_HEADER, "bypass"),)
 CACHE_REASON = "x-gateway-cache-reason"
 NO_CACHE: Headers = (*BYPASS, (CACHE_REASON, "off"))
@@ -92,9 +93,9 @@ async def reply_to(
     app, streams = request.app, bool(prompt.request.get("stream"))
     if prompt.body_size > LARGE_BODY:
         await asyncio.sleep(0)
-    cache, asked, past = app[CACHE], request.headers.get(CACHE_HEADER), BYPASS
+    cache, asked, bypass = app[CACHE], request.headers.get(CACHE_HEADER), BYPASS
     if cache is None:
-        past = BYPASS if asked is None else NO_CACHE
+        bypass = BYPASS if asked is None else NO_CACHE
     elif asked is not None or not cache.policy.waits_to_be_asked:
         prompt = prompt.in_messages()  # the form of stored answers
         demand = cache.demand(asked, context, prompt)
@@ -104,22 +105,22 @@ async def reply_to(
             del prompt
             return await _reply_from_cache(request, found, context, turn, streams=streams)
         if demand is not None and demand.reason is not None:
-            past = (*BYPASS, (CACHE_REASON, demand.reason))
+            bypass = (*BYPASS, (CACHE_REASON, demand.reason))
     exchange, failed, record = app[EXCHANGE], True, UsageRecord(context)
     try:
         plan = exchange.plan(context, prompt, record)
         del prompt
         reply: web.StreamResponse
         if not streams:
-            reply = await _answer(request, exchange, plan, past, turn)
+            reply = await _answer(request, exchange, plan, bypass, turn)
         else:
-            headers = chain(plan_headers(plan), past)
+            headers = chain(plan_headers(plan), bypass)
             reply = await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
         failed = False
     finally:
         if failed:
             # The error's reply is made by the middleware, which adds these headers to it.
-            request[ERROR_HEADERS] = (*past, *failure_headers(record))
+            request[ERROR_HEADERS] = (*bypass, *failure_headers(record))
     return reply
 
 
@@ -160,14 +161,14 @@ async def _stream_converted(exchange: Exchange, sink: FaceSink, into: Callable[[
 
 
 async def _answer(
-    request: web.Request, exchange: Exchange, plan: Plan, past: Headers, turn: Turn | None
+    request: web.Request, exchange: Exchange, plan: Plan, bypass: Headers, turn: Turn | None
 ) -> MessageReply:
     answered = await exchange.answer(plan)
     if turn is not None:
         # Kept before the reply: a client that has the answer must be able to continue from it at once.
         await turn.keep(answered.message)
     origin = answered.origin
-    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *past)
+    headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *bypass)
     message = answered.message if answered.written is None else answered.written
     own = cost_line(origin.cost) + context_lines(plan.context)
     if plan.record.upstream_request_id:

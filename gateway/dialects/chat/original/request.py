@@ -53,7 +53,7 @@ def replays_reasoning(body: Mapping[str, Any]) -> bool:
     return any(not message.keys().isdisjoint(REPLAYED) for message in body["messages"])
 
 
-def suits(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
+def suits_model(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
     """Return whether the model takes the request as it is, by what is known of it and of its server."""
     target, vendor = route.target, route.upstream.vendor
     if target.constants or (target.adaptations and not only_chat_has(body)):

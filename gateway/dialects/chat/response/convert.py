@@ -8,7 +8,7 @@ from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
 from gateway.dialects.chat.response.errors.embedded_errors import error_in
 from gateway.dialects.chat.response.errors.refused_output import quoted_choice
-from gateway.dialects.chat.response.filters.chain import filtered, passes_unchanged
+from gateway.dialects.chat.response.filters.chain import passes_unchanged, with_filters
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.usage import (
     UpstreamCounts,
@@ -72,7 +72,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
     if content is None:
         collector = BlockCollector()
         assembly = Assembly(reply, collector, finish)
-        target = filtered(assembly, reply, finish, streamed=False)
+        target = with_filters(assembly, reply, finish, streamed=False)
         add_pieces(delta, target, finish)
         target.close()
         notes = tuple(assembly.notes)

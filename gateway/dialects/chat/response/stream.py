@@ -24,7 +24,7 @@ from gateway.dialects.chat.response.delta import add_pieces, delta_of, first_cho
 from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
 from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.fast_path import PLAIN, UNMARKED, Frame, derive_splice
-from gateway.dialects.chat.response.filters.chain import filtered, holds_nothing, without_idle
+from gateway.dialects.chat.response.filters.chain import holds_nothing, with_filters, without_idle
 from gateway.dialects.chat.response.stop_reason import Finish, StopFields, broken_finish, to_extension, to_stop
 from gateway.dialects.chat.response.stream_facts import StreamFacts
 from gateway.dialects.chat.response.stream_state import ABANDONED, BODY, DONE, EVENTS, FAILED, UNKNOWN, StreamState
@@ -80,7 +80,7 @@ class MessageStream:
         self._decoder = ChunkDecoder()
         self._assembly = Assembly(self._reply, self._writer, self._finish)
         self._notes = self._assembly.notes
-        self._target = filtered(self._assembly, self._reply, self._finish, streamed=True)
+        self._target = with_filters(self._assembly, self._reply, self._finish, streamed=True)
         self._splice: Frame | None = None
         self._at_event = True  # whether the next piece begins where an event does
         self._number: int | None = None  # of the choice that is read

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.original.request import is_plain, suits, to_body
+from gateway.dialects.chat.original.request import is_plain, suits_model, to_body
 from gateway.errors import InvalidRequest
 from gateway.upstream.models.target import to_target
 from gateway.upstream.routes.route import Route, Upstream
@@ -145,10 +145,12 @@ def test_requests_that_are_converted(sentence: str, change: dict[str, Any]) -> N
 def test_request_suits_a_model_unless_its_row_says_otherwise(
     vendor: str, model: str, change: dict[str, Any], passes: bool
 ) -> None:
-    assert suits(ASK | change, route(vendor, model), replays=False) is passes
+    assert suits_model(ASK | change, route(vendor, model), replays=False) is passes
 
 
 def test_reasoning_that_comes_back_passes_where_the_server_takes_it() -> None:
-    assert suits(ASK, route(), replays=True)
-    assert not suits(ASK, route("openai", "gpt-4o"), replays=True)
-    assert not suits(ASK, replace(route(), target=replace(route().target, reasoning_field="reasoning")), replays=True)
+    assert suits_model(ASK, route(), replays=True)
+    assert not suits_model(ASK, route("openai", "gpt-4o"), replays=True)
+    assert not suits_model(
+        ASK, replace(route(), target=replace(route().target, reasoning_field="reasoning")), replays=True
+    )

@@ -4,20 +4,20 @@ from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.calls.written_calls import WrittenCalls, may_hold_calls, with_written_calls
 from gateway.dialects.chat.response.delta import PieceTarget
 from gateway.dialects.chat.response.filters.prefill import PrefillCut, without_prefill
-from gateway.dialects.chat.response.filters.stop_sequences import guarded
-from gateway.dialects.chat.response.filters.think_tags import TAG_STARTS, ThinkTags, untagged
+from gateway.dialects.chat.response.filters.stop_sequences import with_stop_guard
+from gateway.dialects.chat.response.filters.think_tags import TAG_STARTS, ThinkTags, with_think_tags
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.reply import Reply
 
 IDLE_LATER = (ThinkTags, WrittenCalls, PrefillCut)
 
 
-def filtered(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool) -> PieceTarget:
+def with_filters(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool) -> PieceTarget:
     """Return the assembly behind the filters that this answer needs. JSON answers lose their prefill elsewhere."""
-    target = guarded(assembly, reply, finish)
+    target = with_stop_guard(assembly, reply, finish)
     if streamed:
         target = without_prefill(target, reply)
-    return untagged(with_written_calls(target, reply, assembly.notes), reply)
+    return with_think_tags(with_written_calls(target, reply, assembly.notes), reply)
 
 
 def passes_unchanged(text: str, reply: Reply) -> bool:

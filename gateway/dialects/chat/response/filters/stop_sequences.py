@@ -11,8 +11,8 @@ from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
 
 
-def guarded(assembly: Assembly, reply: Reply, finish: Finish) -> PieceTarget:
-    """The assembly itself where the upstream matches every sequence by itself."""
+def with_stop_guard(assembly: Assembly, reply: Reply, finish: Finish) -> PieceTarget:
+    """Return the assembly behind a guard; the assembly itself where the upstream matches every sequence."""
     return StopGuard(assembly, reply.stop_sequences, finish) if reply.stop_sequences else assembly
 
 

@@ -28,8 +28,8 @@ CLOSINGS = tuple(TAGS.values())
 TAG_STARTS = ("<", "[")
 
 
-def untagged(target: PieceTarget, reply: Reply) -> PieceTarget:
-    """The target itself where the upstream takes thinking apart by itself, as OpenRouter does."""
+def with_think_tags(target: PieceTarget, reply: Reply) -> PieceTarget:
+    """Return the target behind a filter for tags; the target itself where the upstream takes thinking apart."""
     return ThinkTags(target) if reply.think_tags else target
 
 
