@@ -72,7 +72,8 @@ def settings_before(server: Running, **changes: Any) -> dict[str, Any]:
     fixed: dict[str, Any] = {"port": 0, "admin_port": 0, "keys": f"tests:{KEY}", "secret": "t:secret"}
     if server.model != MODEL:
         fixed["aliases"] = f"{MODEL}={server.model}"
-    return {**fixed, "upstream_url": server.api, "upstream_api_key": server.key, **changes}
+    given = {**fixed, "upstream_url": server.api, "upstream_api_key": server.key, **changes}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @asynccontextmanager

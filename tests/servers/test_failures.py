@@ -3,9 +3,14 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
-from tests.servers.cases import PARIS, WEATHER
+import pytest
+
+from tests.servers.cases import HELLO, IMAGE, PARIS, WEATHER
+from tests.servers.client import user
 from tests.servers.conftest import PATIENT, Servers, front_end, on_servers
+from tests.servers.recorder import recording
 
 pytestmark = PATIENT
 
@@ -32,6 +37,27 @@ async def test_a_server_that_is_killed_during_a_stream_ends_it_with_an_error_eve
     assert answer.text.startswith("again")
     assert answer.error["type"] == "api_error"
     assert (after.status, after.error["type"]) == (502, "api_error")
+
+
+PROXY = """
+[upstreams]
+proxy = {{ url = "{url}", key = "{key}", vendor = "litellm", headers = {{ x-litellm-num-retries = "0" }} }}
+"""
+
+
+@on_servers("litellm")
+async def test_a_proxy_that_is_told_so_does_not_repeat_a_refusal(
+    servers: Servers, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with recording(servers.get("llama-cpp")) as (behind, exchanges):
+        server = servers.get(name, behind=behind.api)
+        path = tmp_path / "gateway.toml"
+        path.write_text(PROXY.format(url=server.api, key=server.key))
+        monkeypatch.setenv("GATEWAY_CONFIG", str(path))
+        async with front_end(server, upstream_url=None, upstream_api_key=None) as client:
+            answer = await client.ask(model="repeating", messages=[user({"type": "text", "text": "hi"}, IMAGE)])
+    assert (answer.text, answer.noted.count("messages")) == (HELLO, 1), answer.describe()
+    assert [exchange.status for exchange in exchanges] == [500, 200], "by default the proxy asks three times"
 
 
 @on_servers("llama-cpp")

@@ -110,3 +110,8 @@ def test_the_facts_of_a_row_reach_the_target(vendor: str, model: str, field: str
 def test_a_models_own_way_to_think_wins_over_its_vendors() -> None:
     assert to_target("kimi-k3", VENDORS["moonshot"]).reasoning.supported_efforts == ("low", "high", "max")
     assert to_target("kimi-k2.6", VENDORS["moonshot"]).reasoning.off == (("thinking.type", "disabled"),)
+
+
+def test_path_that_a_proxy_is_known_by_comes_first_and_the_description_last() -> None:
+    assert (MARKED_PATHS[0], MARKED_PATHS[-1]) == ("/health/liveliness", "/openapi.json")
+    assert sorted(MARKED_PATHS) == sorted({path for vendor in SERVERS for path, _ in vendor.marks})
