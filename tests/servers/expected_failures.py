@@ -158,7 +158,6 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
         "a call cut by max_tokens ends in max_tokens": LEAST_LIMIT,
         "a schema word that the grammar lacks is left out and noted": "the server closes the connection",
         "a budget of thinking is kept": "the server takes no budget on this route",
-        "a prefill is continued rather than started again": NOT_CONTINUED,
     },
 }
 
@@ -166,7 +165,6 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
 VARYING: Final = frozenset(
     {
         ("vllm", "messages", "a forced call has the arguments that the schema requires"),
-        ("vllm", "responses", "a prefill is continued rather than started again"),
     }
 )
 DIALECT_FAILURES: Final = {"llama-cpp": LLAMA_CPP_FAILURES, "vllm": VLLM_FAILURES}

@@ -27,7 +27,7 @@ from gateway.upstream.vendors.adaptation import Adaptation
 
 PATH = "/responses"
 # What chat completions alone wants.
-CHAT_KINDS = frozenset({"effort_none_with_tools", "prefill_fields", "prefill_flag"})
+CHAT_KINDS = frozenset({"effort_none_with_tools", "prefill_flag"})
 # Parts of a Responses request that a server may not take: OpenAI shows summaries to verified organisations only, vLLM
 # 0.32 answers 400 "Encrypted content is not supported." (2026-11).
 OPTIONAL = (

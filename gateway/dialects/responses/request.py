@@ -1,10 +1,11 @@
 """A chat request as a Responses request: items, tools, and parameters by their other names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.responses.items import LEAST_OUTPUT, to_items
+from gateway.messages.cache_marks import OPENAIS
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import Target
 
@@ -20,11 +21,14 @@ TAKEN = frozenset(
     {
         *("max_completion_tokens", "max_tokens", "messages", "reasoning_effort", "response_format", "store", "stream"),
         *("stream_options", "tool_choice", "tools", "verbosity"),
+        *("add_generation_prompt", "continue_final_message"),  # the status of the last item has their meaning
     }
 )
 # OpenRouter's Responses take more of its own `reasoning` than OpenAI's (its SDK, 2026-11).
 OPENROUTER_REASONING = frozenset({"effort", "enabled", "max_tokens", "summary"})
 NO_PARAMETER = "OpenAI's Responses API has no such parameter"
+CACHE_MARKS = ("cache_control", OPENAIS)
+NO_MARK = "OpenAI's Responses API has no cache breakpoints here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
     same = SAME | target.parameters | beyond | {other for _, other in target.renamed}
     body: dict[str, Any] = {name: value for name, value in chat.items() if name in same}
     body["input"] = to_items(chat["messages"], custom_tools, has_phases=target.has_phases)
+    if chat.get("continue_final_message") and body["input"] and body["input"][-1].get("role") == "assistant":
+        body["input"][-1]["status"] = "in_progress"  # vLLM 0.32 then continues it
     body |= {"store": False, "include": ["reasoning.encrypted_content"]}
     if tools:
         body["tools"] = tools
@@ -73,7 +79,21 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
     taken = TAKEN | {"reasoning"} if target.openrouter else TAKEN
     dropped = [name for name in chat if name not in same and name not in taken]
     notes += [Note("dropped", name, NO_PARAMETER) for name in dropped]
+    notes += [Note("dropped", path, NO_MARK) for path in dict.fromkeys(_lost_marks(chat))]
     return ResponsesBody(body, tuple(notes))
+
+
+def _lost_marks(chat: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paths of cache breakpoints that are left out: input has OpenAI's, and answers and tools have none."""
+    for tool in chat.get("tools") or ():
+        yield from (f"tools.{name}" for name in CACHE_MARKS if tool.get(name))
+    for message in chat["messages"]:
+        content = message.get("content")
+        if isinstance(content, list):
+            kept = OPENAIS if message["role"] != "assistant" else ""
+            yield from (
+                f"messages.{name}" for part in content for name in CACHE_MARKS if name != kept and part.get(name)
+            )
 
 
 def _to_tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -254,3 +254,42 @@ def test_cache_breakpoint_of_openai_stays_on_its_text() -> None:
     block = {"type": "text", "text": "hi", "prompt_cache_breakpoint": mark}
     [item] = sent(prepare(messages=[{"role": "user", "content": [block, {"type": "text", "text": "go"}]}]))["input"]
     assert item["content"][0] == {"type": "input_text", "text": "hi", "prompt_cache_breakpoint": mark}
+
+
+@pytest.mark.parametrize(("vendor", "status"), [("vllm", "in_progress"), ("openai", "completed")])
+def test_answer_to_continue_has_a_status_that_vllm_continues(vendor: str, status: str) -> None:
+    route = route_to("m", vendor)
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello from"}]
+    prepared = prepare(route, messages=turns)
+    assert sent(prepared)["input"][-1]["status"] == status
+    assert "continue_final_message" not in sent(prepared)
+    assert not [note for note in prepared.notes if "continue" in note.field]
+
+
+MARK = {"mode": "explicit"}
+MARKED = {"type": "text", "text": "a", "prompt_cache_breakpoint": MARK}
+
+
+@pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({"messages": [{"role": "user", "content": [MARKED]}]}, []),
+        (
+            {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [MARKED, MARKED]}]},
+            ["dropped:messages.prompt_cache_breakpoint"],
+        ),
+        ({"tools": [{**TOOL, "prompt_cache_breakpoint": MARK}]}, ["dropped:tools.prompt_cache_breakpoint"]),
+    ],
+)
+def test_cache_breakpoint_that_responses_have_no_place_for_is_noted_once(fields: Any, notes: list[str]) -> None:
+    prepared = prepare(**fields)
+    assert [note.text for note in prepared.notes] == notes
+    assert ("prompt_cache_breakpoint" in str(sent(prepared))) == (not notes)
+
+
+def test_cache_control_is_noted_where_responses_of_openrouter_are_asked() -> None:
+    control = {"type": "ephemeral"}
+    text = {"type": "text", "text": "a", "cache_control": control}
+    prepared = prepare(route_to("other/m", "openrouter"), messages=[{"role": "user", "content": [text]}])
+    assert [note.text for note in prepared.notes if "cache" in note.field] == ["dropped:messages.cache_control"]
+    assert "cache_control" not in str(sent(prepared))
