@@ -29,6 +29,13 @@ TRIED = {
     "vllm": "vllm",
 }
 
+# Advice to operators, by the vendor's name.
+ADVICE = {
+    "litellm": "LiteLLM repeats failed calls, also refusals that its server reports as a 500: with one deployment it "
+    "takes 5 to 8 seconds until the gateway learns of them. With `headers = { x-litellm-num-retries = "
+    '"0" }` at the upstream in `gateway.toml` only the gateway repeats, and asks other candidates.',
+}
+
 INTRODUCTION = """# Upstreams
 
 <!-- Written by `make docs` from the tables of vendors and the tests of real and simulated servers. -->
@@ -50,7 +57,8 @@ and `chat` elsewhere: most compatible servers drop more of a Messages request th
 
 Streams of servers that speak Messages are passed on as they are while clients can read them. Corrected are content
 blocks that overlap, skip an index, or lack their start or end; a thinking block without a signature; a missing stop
-reason or `message_stop`; and an `end_turn` beside a tool call or a named stop sequence.
+reason or `message_stop`; an `end_turn` beside a tool call or a named stop sequence; and, of other models than Claude,
+arguments of calls that are nearly JSON.
 
 `responses` sends OpenAI's Responses at `<url>/responses`, stateless (`store: false`). The model's encrypted reasoning
 travels in the signatures of the client's thinking blocks, and goes back in front of the calls that it led to.
@@ -91,6 +99,7 @@ def to_page() -> str:
 def _section(vendor: Vendor) -> str:
     lines = [f"### {vendor.title} (`{vendor.name}`)", "", *_set_up(vendor), ""]
     lines += [f"- {fact}" for fact in _facts(vendor)]
+    lines += [f"- {ADVICE[vendor.name]}"] if vendor.name in ADVICE else []
     if vendor.name in VENDOR_ROWS:
         lines += ["", _simulated(VENDOR_ROWS[vendor.name])]
     if vendor.name in TRIED:

@@ -11,19 +11,21 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Origin, cut_off
-from gateway.dialects.chat.vocabulary import DONE_MARK
+from gateway.dialects.chat.response.calls.passed_arguments import CallArguments
+from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin, to_own_id
-from gateway.dialects.native.blocks import BlockOrder, to_deltas
-from gateway.dialects.native.errors import to_relayed
+from gateway.dialects.native.blocks import BlockOrder, to_deltas, to_usual_deltas
+from gateway.dialects.native.frames import is_whole, name_and_data, to_failure, to_object
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import counted, to_stop_reason, to_usage, without_lost_input
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import GatewayError, UpstreamError
-from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping, to_string
+from gateway.json_values import TOO_DEEP, to_mapping, to_string
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
+from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
@@ -50,8 +52,8 @@ class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_blocks", "_collected", "_counts", "_frames", "_held", "_ids", "_opened", "_origin", "_owes_usage", "_reply",
-        "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
+        "_blocks", "_call", "_call_index", "_collected", "_counts", "_frames", "_held", "_ids", "_opened", "_origin",
+        "_owes_usage", "_reply", "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
 
@@ -71,13 +73,15 @@ class NativeStream:
         self._frames = FrameReader()
         self._blocks = BlockOrder()
         self._ids: set[str] = set()  # of the calls so far
+        self._call_index: object = None  # as the upstream counts it
+        self._call: CallArguments | None = None  # of the open call; Claude's are passed on unread
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
         self.started = False
         self.done = False
         self.abandoned = False
-        self.notes = ()
+        self.notes: tuple[Note, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -161,7 +165,7 @@ class NativeStream:
             return events.without_start(output) if self._opened else output
         # Some servers leave out the blank line behind the last event.
         rest = self._frames.rest().strip(b"\n")
-        output = self._take_frames([rest]) if rest and _is_whole(rest) else b""
+        output = self._take_frames([rest]) if rest and is_whole(rest) else b""
         if self.is_finished and self.failure is None:
             self.done = True
             return output + events.MESSAGE_STOP
@@ -197,31 +201,30 @@ class NativeStream:
         if found is not None:
             name, payload = found[1], found[2]
         else:
-            name, payload = _name_and_data(frame)
+            name, payload = name_and_data(frame)
             frame = to_event(name, payload).removesuffix(END)
         match name:
             case b"content_block_delta" | b"content_block_start" | b"content_block_stop":
                 return (self._take_content(name, frame, payload),)
             case b"message_start":
-                message = dict(to_mapping(_parsed(payload).get("message")))
+                message = dict(to_mapping(to_object(payload).get("message")))
                 self._counts = counted(message.get("usage"))
                 self._origin = to_origin(message, {})
-                if not self._counts or not NEEDED.issubset(message):
-                    whole = self._empty_message() | {
-                        name: value for name, value in message.items() if name != "usage" or value
-                    }
+                if not self._counts or not NEEDED.issubset(message) or not isinstance(message["content"], list):
+                    given = {name: value for name, value in message.items() if name != "usage" or value}
+                    whole = self._empty_message() | {**given, "content": []}
                     frame = events.message_start(whole).removesuffix(END)
                     self._owes_usage = True
                 self._start = self._start or frame
                 return ()
             case b"message_delta":
-                return (self._blocks.close(), self._take_delta(frame, _parsed(payload)) + END)
+                return (self._end_call(), self._blocks.close(), self._take_delta(frame, to_object(payload)) + END)
             case b"message_stop":
-                closing, reason = self._blocks.close(), self._missing_reason()
+                closing, reason = self._end_call() + self._blocks.close(), self._missing_reason()
                 self.done = self.started = True
                 return (closing, reason, frame + END)
             case b"error":
-                raise _to_failure(payload)
+                raise to_failure(payload)
             case b"ping":
                 return (events.PING,) if self._opened or self.started else ()
             case b"":
@@ -229,23 +232,61 @@ class NativeStream:
         return (frame + END,)
 
     def _take_content(self, name: bytes, frame: bytes, payload: bytes) -> bytes:
+        if self._call is not None:
+            arguments = self._take_arguments(self._call, to_object(payload), frame)
+            if arguments is not None:
+                return arguments
+        ended = self._end_call()
         if name == b"content_block_delta":
             frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
             self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
             head = self._blocks.head
             if head and frame.startswith(head) and SIGNED not in frame:
                 return frame + END
-            output = self._blocks.delta(_parsed(payload), frame + END)
+            output = self._blocks.delta(to_object(payload), frame + END)
             self.started = True
-            return output
-        event = _parsed(payload)
+            return ended + output
+        event = to_object(payload)
         if name == b"content_block_stop":
-            return self._blocks.stop(event, frame + END)
+            return ended + self._blocks.stop(event, frame + END)
         self.started = self.started or not _grows(event)
         if TOOL_USE in frame:
             frame = self._with_call_fields(frame, event)
         frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
-        return self._blocks.start(event, frame + END)
+        ended += self._blocks.start(event, frame + END)
+        if self._seals and to_mapping(event.get("content_block")).get("type") == "tool_use":
+            self._call = CallArguments()
+        return ended
+
+    def _take_arguments(self, call: CallArguments, event: dict[str, Any], frame: bytes) -> bytes | None:
+        """Return a piece of the open call's arguments with what is nearly JSON repaired; None for any other event."""
+        deltas = to_usual_deltas(to_mapping(event.get("delta")))
+        if event.get("type") != "content_block_delta" or deltas[0].get("type") != "input_json_delta":
+            return None
+        self.started = True
+        text = str(deltas[0].get("partial_json") or "")
+        self._size += len(text)
+        shown = call.add(text)
+        if shown != text:
+            event["delta"] = {"type": "input_json_delta", "partial_json": shown}
+            frame = to_event(b"content_block_delta", orjson.dumps(event)).removesuffix(END)
+        output = self._blocks.delta(event, frame + END) if shown or not text else b""
+        self._blocks.head, self._call_index = b"", event.get("index")
+        return output
+
+    def _end_call(self) -> bytes:
+        """End the open call's arguments, if there are any: return what was held back of them."""
+        call, self._call = self._call, None
+        if call is None:
+            return b""
+        rest = call.end(may_be_cut=True, at_limit=True)
+        if call.is_repaired:
+            self.notes = (*self.notes, Note("changed", f"content.{self._call_index}.input", REPAIRED))
+        if not rest:
+            return b""
+        event = {"type": "content_block_delta", "index": self._call_index}
+        event["delta"] = {"type": "input_json_delta", "partial_json": rest}
+        return self._blocks.delta(event, to_event(b"content_block_delta", orjson.dumps(event)))
 
     def _with_call_fields(self, frame: bytes, event: dict[str, Any]) -> bytes:
         """Return the start of a call with its empty input, which llama.cpp and vLLM leave out, and an id of its own."""
@@ -260,7 +301,7 @@ class NativeStream:
 
     def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:
         """Return a frame with the signature within sealed."""
-        event = _parsed(payload)
+        event = to_object(payload)
         changed = sealed(event.get(part), self._reply.upstream_model, self._reply.keyring)
         if changed is event.get(part):
             return frame
@@ -318,52 +359,7 @@ def _with_model(frame: bytes, model: str) -> bytes:
     return b"".join((frame[: found.start(1)], orjson.dumps(model), frame[found.end(1) :]))
 
 
-def _name_and_data(frame: bytes) -> tuple[bytes, bytes]:
-    """Return them of a frame in any form; none for a comment and for `[DONE]`. Data may name their type alone."""
-    fields = [line.partition(b":")[::2] for line in frame.split(b"\n")]
-    payload = b" ".join(value.strip() for name, value in fields if name == b"data")
-    if not payload or payload == DONE_MARK:
-        return b"", b""
-    named = next((value.strip() for name, value in fields if name == b"event"), b"")
-    if named:
-        return named, payload
-    kind = _parsed(payload).get("type")
-    if not isinstance(kind, str):
-        raise UpstreamError("The upstream's stream is not one of Messages.")
-    return kind.encode(), payload
-
-
 def _grows(event: dict[str, Any]) -> bool:
     """Return whether a block begins empty, and its deltas follow."""
     block = to_mapping(event.get("content_block"))
     return to_string(block.get("type")) in GROWING and not to_deltas(block)
-
-
-def _parsed(payload: bytes) -> dict[str, Any]:
-    check_answer_values(payload)
-    try:
-        value = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        raise UpstreamError("The upstream sent an event that is not JSON.") from None
-    if not isinstance(value, dict):
-        raise UpstreamError("The upstream sent an event that is not an object.")
-    return value
-
-
-def _is_whole(frame: bytes) -> bool:
-    """Return True for a frame that lacks only its blank line."""
-    try:
-        return isinstance(orjson.loads(_name_and_data(frame)[1]), dict)
-    except (orjson.JSONDecodeError, UpstreamError):
-        return False
-
-
-def _to_failure(payload: bytes) -> GatewayError:
-    """Return the failure of an `error` event."""
-    error = _parsed(payload).get("error")
-    details = {"message": error} if isinstance(error, str) and error else to_mapping(error)
-    message = details.get("message")
-    kind = details.get("type")
-    if not isinstance(message, str) or not isinstance(kind, str):
-        return UpstreamError(message if isinstance(message, str) else "The upstream's answer broke off.")
-    return to_relayed(None, dict(details))

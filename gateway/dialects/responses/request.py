@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.responses.items import LEAST_OUTPUT, to_items
-from gateway.messages.cache_marks import OPENAIS
 from gateway.messages.notes import Note
+from gateway.messages.openai_breakpoints import OPENAI_BREAKPOINT
 from gateway.upstream.models.target import Target
 
 SAME = frozenset(
@@ -27,7 +27,7 @@ TAKEN = frozenset(
 # OpenRouter's Responses take more of its own `reasoning` than OpenAI's (its SDK, 2026-11).
 OPENROUTER_REASONING = frozenset({"effort", "enabled", "max_tokens", "summary"})
 NO_PARAMETER = "OpenAI's Responses API has no such parameter"
-CACHE_MARKS = ("cache_control", OPENAIS)
+CACHE_MARKS = ("cache_control", OPENAI_BREAKPOINT)
 NO_MARK = "OpenAI's Responses API has no cache breakpoints here"
 
 
@@ -63,13 +63,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
         reasoning |= settings
     if reasoning:
         body["reasoning"] = reasoning
-    text: dict[str, Any] = {}
-    if chat.get("verbosity") is not None:
-        text["verbosity"] = chat["verbosity"]
-    wanted = chat.get("response_format")
-    if wanted is not None:
-        schema = wanted.get("json_schema")
-        text["format"] = {"type": "json_schema", **schema} if isinstance(schema, dict) else wanted
+    text = _to_text(chat)
     if text:
         body["text"] = text
     if chat.get("stream"):
@@ -83,6 +77,16 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
     return ResponsesBody(body, tuple(notes))
 
 
+def _to_text(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the answer's text: its verbosity and its format."""
+    text = {"verbosity": chat["verbosity"]} if chat.get("verbosity") is not None else {}
+    wanted = chat.get("response_format")
+    if wanted is not None:
+        schema = wanted.get("json_schema")
+        text["format"] = {"type": "json_schema", **schema} if isinstance(schema, dict) else wanted
+    return text
+
+
 def _lost_marks(chat: Mapping[str, Any]) -> Iterator[str]:
     """Yield the paths of cache breakpoints that are left out: input has OpenAI's, and answers and tools have none."""
     for tool in chat.get("tools") or ():
@@ -90,7 +94,7 @@ def _lost_marks(chat: Mapping[str, Any]) -> Iterator[str]:
     for message in chat["messages"]:
         content = message.get("content")
         if isinstance(content, list):
-            kept = OPENAIS if message["role"] != "assistant" else ""
+            kept = OPENAI_BREAKPOINT if message["role"] != "assistant" else ""
             yield from (
                 f"messages.{name}" for part in content for name in CACHE_MARKS if name != kept and part.get(name)
             )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,15 +20,14 @@ from gateway.messages.fold import fold_stream
 from gateway.upstream.models.target import to_target
 from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, MESSAGE, START, STREAM, event, text_delta
 
+REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7)
 PING = event("ping")
 STOP = event("message_stop")
 OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 
 def stream(*, opened: bool = False) -> NativeStream:
-    return NativeStream(
-        Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7), opened=opened
-    )
+    return NativeStream(REPLY, opened=opened)
 
 
 def expected(told: bytes) -> bytes:
@@ -631,3 +631,62 @@ def test_unusual_counts_of_an_answer_are_numbers(usage: dict[str, Any], counts: 
     answered = to_answered(orjson.dumps({**MESSAGE, "usage": usage}), reply)
     shown = answered.message["usage"]
     assert (shown["input_tokens"], shown["output_tokens"], answered.written) == (*counts, None)
+
+
+CALL_START = event(
+    "content_block_start", index=0, content_block={"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+)
+
+
+def call_stream(*pieces: str) -> bytes:
+    deltas = [
+        event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece})
+        for piece in pieces
+    ]
+    reason = event(
+        "message_delta", delta={"stop_reason": "tool_use", "stop_sequence": None}, usage={"output_tokens": 5}
+    )
+    start = event("message_start", message=START)
+    return b"".join([start, CALL_START, *deltas, event("content_block_stop", index=0), reason, event("message_stop")])
+
+
+def arguments_of(told: bytes) -> str:
+    payloads = [orjson.loads(line[6:]) for line in told.split(b"\n") if line.startswith(b"data: ")]
+    deltas = [payload["delta"] for payload in payloads if payload["type"] == "content_block_delta"]
+    return "".join([delta["partial_json"] for delta in deltas])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "meant"),
+    [
+        (("{'a': ", "'b'}"), '{"a": "b"}'),
+        (('{"a": "b\n', 'c",}'), '{"a": "b\\nc"}'),
+        (('"{\\"a\\": ', '1}"'), '{"a": 1}'),
+        (("{}", '{"a": 1}'), '{"a": 1}'),
+        (("{}",), "{}"),
+        ((), ""),
+        (('{"a": 1}', "}"), '{"a": 1}'),
+        (('{"a": "b',), '{"a": "b'),
+        (("rm -rf",), "rm -rf"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_arguments_that_are_nearly_json_are_repaired_but_for_claudes(
+    pieces: tuple[str, ...], meant: str, together: bool
+) -> None:
+    data = call_stream(*pieces)
+    for model, wanted in (("other-model", meant), ("claude-x", "".join(pieces))):
+        stream = NativeStream(replace(REPLY, upstream_model=model))
+        parts = [data] if together else [part + b"\n\n" for part in data.split(b"\n\n")[:-1]]
+        told = b"".join([stream.feed(part) for part in parts])
+        assert stream.failure is None
+        assert arguments_of(told) == wanted
+        assert stream.done
+        is_noted = [note.text for note in stream.notes] == ["changed:content.0.input"]
+        assert is_noted == (wanted != "".join(pieces) and pieces[0] != "{}")
+
+
+def test_start_without_a_list_of_content_is_completed() -> None:
+    broken = event("message_start", message={**START, "content": None})
+    told = NativeStream(REPLY).feed(broken + STREAM.removeprefix(event("message_start", message=START)))
+    assert orjson.loads(told.split(b"\n")[1][6:])["message"]["content"] == []

@@ -57,6 +57,7 @@ class ChatStream:
         self._written = self._begun = 0  # characters of text so far, and before the open block
         self._cited: list[dict[str, Any]] = []  # by the open block
         self._usage: dict[str, Any] = {}
+        self._is_finished = False  # whether a reason has been sent
 
     def feed(self, data: bytes) -> bytes:
         # Anthropic may add kinds of events, which clients have to ignore.
@@ -135,23 +136,23 @@ class ChatStream:
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]
-        reason = to_finish_reason(event["delta"].get("stop_reason"))
+        if event["delta"].get("stop_reason") is None:  # another one with the reason follows
+            return b""
+        return self._reason(event["delta"])
+
+    def _reason(self, delta: dict[str, Any]) -> bytes:
+        self._is_finished = True
+        reason = to_finish_reason(delta.get("stop_reason"))
         return self._choices(
-            [
-                {
-                    "index": 0,
-                    "delta": {},
-                    "logprobs": event["delta"].get("logprobs"),
-                    "finish_reason": reason,
-                }
-            ]
+            [{"index": 0, "delta": {}, "logprobs": delta.get("logprobs"), "finish_reason": reason}],
         )
 
     def _end(self, event: dict[str, Any]) -> bytes:
+        reason = b"" if self._is_finished else self._reason({})
         if not self._shows_usage:
-            return DONE_EVENT
+            return reason + DONE_EVENT
         usage = orjson.dumps(to_chat_usage(self._usage))
-        return self._prefix + b'[],"usage":' + usage + b"}\n\n" + DONE_EVENT
+        return reason + self._prefix + b'[],"usage":' + usage + b"}\n\n" + DONE_EVENT
 
     def _ping(self, event: dict[str, Any]) -> bytes:
         return KEEP_ALIVE

@@ -5,9 +5,9 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.original.arguments import CallArguments, text_of, to_repaired_note
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
+from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of, to_repaired_note
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of, number_of
@@ -20,6 +20,8 @@ from gateway.json_values import TOO_DEEP, check_answer_values
 from gateway.messages.notes import Note
 
 FINISH_REASONS: Final = frozenset({"content_filter", "function_call", "length", "stop", "tool_calls"})
+# Anthropic's stop reasons of an answer that reached a limit.
+LIMITS: Final = frozenset({"max_tokens", "model_context_window_exceeded"})
 STOP_REASONS: Final = {
     "length": "max_tokens",
     "max_tokens": "max_tokens",
@@ -37,6 +39,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_COMPLETION) from None
     inner = unwrapped(completion)
+    told = inner.get("choices") if isinstance(inner, dict) else None
     first, finish = read_choice(inner, reply)
     found = counts_of(inner)
     counts = read_counts(found) if found else None
@@ -44,6 +47,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
         finish.read, finish.spent = counts.prompt, counts.output
     notes: list[Note] = []
     is_changed = complete_choice(first, finish, reply, notes) or inner is not completion
+    is_changed = is_changed or inner["choices"] is not told
     for choice in inner["choices"][1:]:
         is_changed = complete_choice(choice, finish_of(choice), reply, notes) or is_changed
     completion = inner
@@ -97,7 +101,7 @@ def complete_arguments(message: dict[str, Any], finish: Finish, reply: Reply, no
             continue
         arguments = CallArguments()
         shown = arguments.add(told)
-        at_limit = meaning_of(finish.reason) == "max_tokens"
+        at_limit = meaning_of(finish.reason) in LIMITS
         shown += arguments.end(may_be_cut=not finish.said or may_cut_calls(finish, reply), at_limit=at_limit)
         is_cut = is_cut or arguments.is_cut
         if shown != told:
@@ -151,7 +155,7 @@ def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:
         return "stop"
     if word in FINISH_REASONS and not (has_calls and word == "stop"):
         return word
-    if meaning_of(word) == "max_tokens":
+    if meaning_of(word) in LIMITS:
         return "length"
     if word in REFUSALS:
         return "content_filter"

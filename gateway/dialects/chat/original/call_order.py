@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dialects.chat.original.arguments import CallArguments, text_of, to_repaired_note
+from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of, to_repaired_note
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
 

@@ -6,7 +6,7 @@ calls (`written`).
 
 from typing import Any
 
-from gateway.dialects.chat.original.answer import to_finish_reason
+from gateway.dialects.chat.original.answer import LIMITS, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
@@ -16,6 +16,7 @@ from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, ma
 from gateway.dialects.reply import Reply
 from gateway.messages.notes import Note
 
+ROLES = frozenset({None, "assistant"})
 # Fields of a delta that bring no content.
 EMPTY_FIELDS = frozenset({"role"})
 
@@ -47,8 +48,13 @@ class ChoiceStream:
     def take(self, choice: dict[str, Any]) -> bool:
         """Take what a chunk brings. Return True if it was corrected. Raises the error that its finish reason means."""
         told = choice.get("delta")
-        delta = to_plain_delta(delta_of(choice), self.finish, self._notes)
+        is_repeated = self.finish.has_choice and bool(choice.get("finish_reason"))  # the whole message, by MiniMax
+        delta = to_plain_delta(delta_of(choice, is_later=is_repeated), self.finish, self._notes)
         corrected = delta is not told and delta != told
+        if told is None:
+            choice.pop("message", None)
+        if delta.get("role") not in ROLES:  # it is an empty text with MiniMax
+            delta, corrected = {name: value for name, value in delta.items() if name != "role"}, True
         choice["delta"] = delta
         if not isinstance(choice.get("finish_reason"), str | None) or choice.get("finish_reason") == "":
             choice["finish_reason"], corrected = None, True
@@ -71,7 +77,7 @@ class ChoiceStream:
         Return the deltas that come before it: those that waited, and in front of them its own.
         """
         finish = self.finish
-        at_limit = meaning_of(finish.reason) == "max_tokens"
+        at_limit = meaning_of(finish.reason) in LIMITS
         may_be_cut = not finish.said or may_cut_calls(finish, self._reply)
         rest = [{"tool_calls": [call]} for call in self.order.rest(may_be_cut=may_be_cut, at_limit=at_limit)]
         rest += self._rest_of_text()

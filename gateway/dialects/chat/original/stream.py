@@ -26,6 +26,7 @@ from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
 from gateway.dialects.clients.tools import ToolRegistry
+from gateway.dialects.clients.usage import to_chat_usage
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
@@ -43,8 +44,8 @@ class OriginalStream:
 
     __slots__ = (
         "_after", "_before", "_brackets", "_choices", "_counts", "_end_of_plain", "_ending", "_first", "_frames",
-        "_held", "_last", "_misses", "_model", "_named", "_named_before", "_notes", "_plain_order", "_reply",
-        "_shows_usage", "_size", "done", "failure", "has_usage", "origin", "started", "stop_reason",
+        "_held", "_last", "_misses", "_model", "_named", "_named_before", "_notes", "_owes_usage", "_plain_order",
+        "_reply", "_shows_usage", "_size", "done", "failure", "has_usage", "origin", "started", "stop_reason",
     )  # fmt: skip
 
     ping = KEEP_ALIVE
@@ -62,6 +63,7 @@ class OriginalStream:
         self._ending: tuple[bytes, dict[str, Any]] | None = None  # event that waits, and its chunk
         self._plain_order: CallOrder | None = None  # of the call whose arguments are the text of plain events
         self._counts: UpstreamCounts | None = None
+        self._owes_usage = False  # whether they were in another place than where clients read them
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
         self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""
@@ -176,7 +178,7 @@ class OriginalStream:
         if self.is_finished:
             told += self._take_ending(None)
             self.done = True
-            return told + DONE_EVENT
+            return told + self._owed_usage() + DONE_EVENT
         self.failure = cut_off(has_begun=self.started or bool(self._last))
         return told + self._without_end()
 
@@ -238,6 +240,7 @@ class OriginalStream:
         counts = counts_of(chunk)
         if counts is not None:
             self._counts, self.has_usage = read_counts(counts), True
+            self._owes_usage = "usage" not in chunk
         self.origin = to_origin(chunk, self._counts)
         if choice is None and not isinstance(chunk.get("choices"), list):  # which clients read of each chunk
             chunk["choices"] = []
@@ -363,7 +366,14 @@ class OriginalStream:
             chunk = {**head_of(self._last), "model": self._reply.model, "choices": [choice]}
             told += [self._event_of(state, delta, chunk) for delta in self._end(state, choice)]
             told.append(b"data: " + orjson.dumps(chunk) + END)
-        return b"".join((*told, DONE_EVENT))
+        return b"".join((*told, self._owed_usage(), DONE_EVENT))
+
+    def _owed_usage(self) -> bytes:
+        """Return the chunk with the counts that the client asked for, if the upstream has them elsewhere."""
+        if not (self._shows_usage and self._owes_usage):
+            return b""
+        usage = {**head_of(self._last), "model": self._reply.model, "choices": [], "usage": to_chat_usage(self.usage)}
+        return b"data: " + orjson.dumps(usage) + END
 
     def _take_completion(self, body: bytes) -> bytes:
         """Convert a complete JSON answer to a stream: some servers ignore `stream`."""

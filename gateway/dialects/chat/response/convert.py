@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.assembly import Assembly
-from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice
+from gateway.dialects.chat.response.delta import TEXT_FIELDS, add_pieces, delta_of, first_choice, join_choices
 from gateway.dialects.chat.response.errors.embedded_errors import error_in
 from gateway.dialects.chat.response.errors.refused_output import quoted_choice
 from gateway.dialects.chat.response.filters.chain import passes_unchanged, with_filters
@@ -39,12 +39,13 @@ class Content:
 
 
 def read_choice(completion: Any, reply: Reply) -> tuple[dict[str, Any], Finish]:
-    """Return the first choice and how it ended.
+    """Return the first choice and how it ended; parts of it under the same number are joined.
 
     Raises the error that a 200 may hold, and UpstreamError for a body that is no chat completion.
     """
     if not isinstance(completion, dict):
         raise UpstreamError(NOT_A_COMPLETION)
+    join_choices(completion)
     choice = first_choice(completion)
     error = error_in(completion, choice, reply)
     if error is not None:

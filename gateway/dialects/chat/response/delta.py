@@ -32,6 +32,8 @@ REASONING_SETTINGS = frozenset({"effort", "enabled", "exclude", "generate_summar
 # Names of a call's arguments: OpenAI's, Llama's, Anthropic's.
 ARGUMENTS = ("arguments", "parameters", "input")
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_text")
+# Fields of a message that several choices share.
+JOINED_FIELDS = frozenset({"content", "tool_calls", *REASONING_FIELDS})
 # Some servers write the index of a call as text, or as a float.
 INDEX = re.compile(r"\d{1,6}(?:\.0)?", re.ASCII)
 
@@ -67,6 +69,23 @@ def first_choice(answer: dict[str, Any], number: int | None = None) -> dict[str,
     if number is None or number_of(choices[0]) == number:
         return choices[0]
     return next((choice for choice in choices if isinstance(choice, dict) and number_of(choice) == number), None)
+
+
+def join_choices(completion: dict[str, Any]) -> None:
+    """Make one of choices that all have the same number: GitHub Copilot sends Claude's text and calls in two."""
+    choices = completion.get("choices")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(choice, dict) for choice in choices):
+        return
+    messages = [choice.get("message") for choice in choices]
+    if len(set(map(number_of, choices))) > 1 or not all(isinstance(message, dict) for message in messages):
+        return
+    joined: dict[str, Any] = {}
+    for message in messages:
+        for name, value in message.items():
+            known = joined.get(name)
+            is_joined = name in JOINED_FIELDS and type(value) is type(known) and isinstance(value, str | list)
+            joined[name] = known + value if is_joined else known if value is None else value
+    completion["choices"] = [{**choices[0], **choices[-1], "message": joined}]
 
 
 def number_of(choice: dict[str, Any]) -> int:

@@ -108,6 +108,7 @@ REFUSALS = frozenset(
 )
 STOP_REASONS: dict[str | None, str] = {
     "model_context_window_exceeded": "model_context_window_exceeded",
+    "model_length": "model_context_window_exceeded",  # Mistral
     "incomplete": "max_tokens",
     "length": "max_tokens",
     "max_length": "max_tokens",

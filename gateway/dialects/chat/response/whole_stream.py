@@ -50,6 +50,7 @@ def _read_whole(piece: bytes) -> WholeText | None:
     texts: list[str] = []
     facts: dict[str, Any] = {}
     counts = choice = reason = None
+    ending = facts
     place = 0
     for _ in range(MAX_PARSED):
         event = events[place]
@@ -66,7 +67,7 @@ def _read_whole(piece: bytes) -> WholeText | None:
             text = _text_of(choices)
             if text is None or reason:
                 return None
-            choice = choices[0]
+            choice, ending = choices[0], chunk
             reason = choice.get("finish_reason")
             if text:
                 texts.append(text)
@@ -77,7 +78,8 @@ def _read_whole(piece: bytes) -> WholeText | None:
             break
     if place < len(events) or choice is None or not reason:
         return None
-    return WholeText("".join(texts), choice, facts, counts)
+    # Groq has them in an object of its own beside the reason.
+    return WholeText("".join(texts), choice, facts, counts or counts_of(ending))
 
 
 def _events_of(piece: bytes) -> list[bytes] | None:

@@ -12,9 +12,9 @@ from gateway.access.keyring import Keyring
 from gateway.dialects.chat.client.stream import KEEP_ALIVE
 from gateway.dialects.chat.original import call_order
 from gateway.dialects.chat.original.answer import to_passed_on
-from gateway.dialects.chat.original.arguments import to_repaired_note
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.calls.near_json import MAX_REST
+from gateway.dialects.chat.response.calls.passed_arguments import to_repaired_note
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
 from tests.dialects.chat.response.calls.test_near_json import NEARLY, UNCLEAR

@@ -106,7 +106,8 @@ WORDINGS = (
         r"模型不存在",  # Zhipu
     ),
     # A state of the server that it reports as a fault of the request (Bedrock, and proxies of Anthropic and OpenAI).
-    _wording(RateLimited, (InvalidRequest,), r"\bthrottlingexception\b|^too many requests\b"),
+    _wording(RateLimited, (InvalidRequest, UpstreamError), r"\bthrottlingexception\b|^too many requests\b"),
+    _wording(Overloaded, (InvalidRequest, RateLimited), r"\bengine_overloaded(?:_error)?\b"),  # Moonshot's 429
     _wording(
         Overloaded,
         (InvalidRequest,),

@@ -1,0 +1,55 @@
+"""Single frames of a Messages stream: their names, their data, and the failures that they report."""
+
+from typing import Any
+
+import orjson
+
+from gateway.dialects.chat.vocabulary import DONE_MARK
+from gateway.dialects.native.errors import to_relayed
+from gateway.errors import GatewayError, UpstreamError
+from gateway.json_values import check_answer_values, to_mapping
+
+
+def name_and_data(frame: bytes) -> tuple[bytes, bytes]:
+    """Return them of a frame in any form; none for a comment and for `[DONE]`. Data may name their type alone."""
+    fields = [line.partition(b":")[::2] for line in frame.split(b"\n")]
+    payload = b" ".join(value.strip() for name, value in fields if name == b"data")
+    if not payload or payload == DONE_MARK:
+        return b"", b""
+    named = next((value.strip() for name, value in fields if name == b"event"), b"")
+    if named:
+        return named, payload
+    kind = to_object(payload).get("type")
+    if not isinstance(kind, str):
+        raise UpstreamError("The upstream's stream is not one of Messages.")
+    return kind.encode(), payload
+
+
+def to_object(payload: bytes) -> dict[str, Any]:
+    check_answer_values(payload)
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise UpstreamError("The upstream sent an event that is not JSON.") from None
+    if not isinstance(value, dict):
+        raise UpstreamError("The upstream sent an event that is not an object.")
+    return value
+
+
+def is_whole(frame: bytes) -> bool:
+    """Return True for a frame that lacks only its blank line."""
+    try:
+        return isinstance(orjson.loads(name_and_data(frame)[1]), dict)
+    except (orjson.JSONDecodeError, UpstreamError):
+        return False
+
+
+def to_failure(payload: bytes) -> GatewayError:
+    """Return the failure of an `error` event."""
+    error = to_object(payload).get("error")
+    details = {"message": error} if isinstance(error, str) and error else to_mapping(error)
+    message = details.get("message")
+    kind = details.get("type")
+    if not isinstance(message, str) or not isinstance(kind, str):
+        return UpstreamError(message if isinstance(message, str) else "The upstream's answer broke off.")
+    return to_relayed(None, dict(details))

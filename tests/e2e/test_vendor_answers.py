@@ -1,0 +1,117 @@
+"""Answers of vendors' servers, as reports and documents show them, read by strict clients of each API."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+import pytest_asyncio
+
+from gateway.app import running
+from gateway.settings import load_settings
+from tests.e2e.conftest import KEY
+from tests.e2e.vendor_answers import chat, messages, refusals, responses
+from tests.e2e.vendor_answers.reading import READERS, REQUESTS
+from tests.e2e.vendor_answers.script import Script
+from tests.support.messages_server import MessagesServer, Scripted, messages_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROUTES = """
+[upstreams]
+chat = {{ url = "{url}", dialect = "chat" }}
+messages = {{ url = "{url}", dialect = "messages" }}
+responses = {{ url = "{url}", dialect = "responses" }}
+[routes]
+"chat" = "chat/m"
+"messages" = "messages/m"
+"responses" = "responses/m"
+"""
+TABLES = {
+    "chat": (*chat.STREAMS, *chat.WHOLES),
+    "messages": messages.MESSAGES,
+    "responses": (*responses.STREAMS, *responses.WHOLES),
+}
+ANSWERS = [
+    pytest.param(dialect, script, id=f"{dialect}, {'JSON, ' if script.is_json else ''}{script.name}")
+    for dialect, table in TABLES.items()
+    for script in table
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def upstream() -> AsyncIterator[MessagesServer]:
+    async with messages_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(
+    upstream: MessagesServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[aiohttp.ClientSession]:
+    path = tmp_path_factory.mktemp("routes") / "gateway.toml"
+    path.write_text(ROUTES.format(url=upstream.url))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATEWAY_CONFIG", str(path))
+        settings = load_settings(port=0, admin_port=0, keys=f"tests:{KEY}", secret="t:secret", max_attempts=1)
+    async with running(settings) as addresses:
+        base = "http://{}:{}".format(*addresses.client)
+        async with aiohttp.ClientSession(base, headers={"x-api-key": KEY}) as session:
+            yield session
+
+
+async def ask(
+    client: aiohttp.ClientSession, upstream: MessagesServer, script: Script, model: str, api: str, *, stream: bool
+) -> tuple[int, bytes]:
+    kind = "application/json" if script.is_json else "text/event-stream"
+    upstream.script[:] = [Scripted(script.body, script.status, kind, dict(script.headers))] * 4
+    path, body = REQUESTS[api]
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if api == "chat" and stream else {}
+    async with client.post(path, json={**body, "model": model, "stream": stream, **options}) as response:
+        data = await response.read()
+    upstream.script.clear()
+    return response.status, data
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+@pytest.mark.parametrize("api", REQUESTS)
+@pytest.mark.parametrize(("dialect", "script"), ANSWERS)
+async def test_answer_of_a_vendor_is_read_by_clients_of_each_api(
+    client: aiohttp.ClientSession, upstream: MessagesServer, dialect: str, script: Script, api: str, stream: bool
+) -> None:
+    if (dialect, api, stream) == ("chat", "chat", False) and not script.is_json:
+        pytest.skip("a stream in place of JSON is not asked for here")
+    if (dialect, api) == ("chat", "chat") and "tags" in script.name and "calls" not in script.name:
+        pytest.skip("thinking in tags is passed on as it is")
+    status, data = await ask(client, upstream, script, dialect, api, stream=stream)
+    meant = script.meant
+    if status != 200:
+        assert meant.error, data
+        assert orjson.loads(data)["error"]["message"]
+        return
+    read = READERS[api](data, stream=stream)
+    if meant.error:
+        assert read.error, read
+        return
+    assert not read.error, data
+    stop = "max_tokens" if api != "messages" and meant.stop == "model_context_window_exceeded" else meant.stop
+    assert (read.text, read.thinking.strip(), read.stop) == (meant.text, meant.thinking, stop), data
+    assert read.calls == list(meant.calls)
+    if meant.output is not None:
+        assert read.output == meant.output
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+@pytest.mark.parametrize("api", REQUESTS)
+@pytest.mark.parametrize("script", refusals.REFUSALS, ids=lambda script: script.name)
+async def test_refusal_of_a_vendor_has_the_status_that_it_means(
+    client: aiohttp.ClientSession, upstream: MessagesServer, script: Script, api: str, stream: bool
+) -> None:
+    status, data = await ask(client, upstream, script, "chat", api, stream=stream)
+    told = orjson.loads(data)["error"]
+    if api == "messages":
+        assert status == script.meant.error, told
+    assert status >= 400
+    if "too long" in script.name or "exceed" in script.name:
+        assert "prompt is too long" in told["message"] or told.get("code") == "context_length_exceeded", told
