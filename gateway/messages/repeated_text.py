@@ -1,13 +1,15 @@
-"""Bytes of a request that earlier requests had: tools, blocks of the system prompt, the beginning of a conversation.
+"""Bytes of a request that need no search: those that earlier requests had, and large media.
 
-What a text search finds in them is kept, so that an agent's next request is searched in its new parts only.
+What a text search finds in tools, blocks of the system prompt and the beginning of a conversation is kept, so that an
+agent's next request is searched in its new parts only. In base64 there is nothing to find.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
+from gateway.json_values import to_mapping, to_mappings
 from gateway.messages.system_cache import CachedBlock
 from gateway.messages.tools.tool_cache import KEY as TOOLS
 from gateway.messages.tools.tool_cache import CachedTools, places_of
@@ -17,14 +19,26 @@ from gateway.messages.written import Written
 
 # Bytes of a block that are looked for; the rest is compared.
 BEGINNING: Final = 64
+# Characters of media that are passed over: to find their beginning takes far less than to search them for each text.
+LARGE_MEDIA: Final = 128 * 1024
+
+
+class Base64(Written):
+    """The data of an image or a document, but for its beginning. It holds no text that begins with a quote or a
+    backslash."""
+
+    __slots__ = ()
+
+    def count(self, text: bytes) -> int:
+        return 0
 
 
 @dataclass(slots=True)
 class RepeatedText:
     """A request's bytes, with the places of the parts that were seen before.
 
-    A part begins and ends with a bracket. Search it for texts without brackets only: none can begin in one part and end
-    in another.
+    A part begins and ends with a bracket, or is base64. Search it for texts without brackets only, that begin with a
+    quote or a backslash and are shorter than BEGINNING: none can begin in one part and end in another.
     """
 
     body: bytes = field(repr=False)
@@ -43,6 +57,9 @@ class RepeatedText:
         for block in system if isinstance(system, list) else ():
             if isinstance(block, CachedBlock):
                 found._add(block.written, (body.find(block.written.json[:BEGINNING]),))
+        for data in _large_media(messages) if len(body) > LARGE_MEDIA else ():
+            place = body.find(data[:BEGINNING])
+            found._add(Base64(data[BEGINNING:]), (place + BEGINNING if place >= 0 else -1,))
         found._parts.sort(key=lambda part: part[0])
         return found
 
@@ -74,3 +91,13 @@ class RepeatedText:
         place = next((place for place in places if place >= 0 and self.body.startswith(written.json, place)), None)
         if place is not None and not any(start <= place < start + len(one.json) for start, one in self._parts):
             self._parts.append((place, written))
+
+
+def _large_media(messages: Any) -> Iterator[bytes]:
+    """Yield the data of large media in new messages and in their tools' results, as it is in most bodies."""
+    known = len(messages.repeated.messages) if isinstance(messages, CachedMessages) and messages.repeated else 0
+    blocks = [block for message in to_mappings(messages)[known:] for block in to_mappings(message.get("content"))]
+    for block in (*blocks, *(inner for outer in blocks for inner in to_mappings(outer.get("content")))):
+        data = to_mapping(block.get("source")).get("data")
+        if isinstance(data, str) and len(data) >= LARGE_MEDIA and '"' not in data and "\\" not in data:
+            yield data.encode("utf-8", "surrogatepass")
