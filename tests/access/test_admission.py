@@ -432,6 +432,18 @@ async def test_use_that_cannot_be_booked_holds_up_no_other(server: RedisServer) 
     assert not admission.ledger._waiting
 
 
+async def test_settlement_that_redis_refuses_is_logged_by_its_id(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=9))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context)
+    assert isinstance(grant, Grant)
+    admission.ledger.link = None
+    admission.settle(grant, Used(10**30, 5, 5, {"id": grant.id}, "red||k|m|p"))
+    with capture_logs() as lines:
+        await admission.ledger.flush()
+    assert [(line["event"], line["id"]) for line in lines] == [("settlement_refused", grant.id)]
+
+
 async def test_number_of_settlements_that_wait_is_bounded(server: RedisServer) -> None:
     admission = await admission_on(server)
     admission.ledger._waiting = [(Grant("r", 0, ()), NOTHING)] * (MAX_WAITING - 1)

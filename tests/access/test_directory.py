@@ -402,7 +402,7 @@ async def test_key_is_checked_for_what_it_may_do_and_its_user_for_a_block() -> N
 
 
 async def test_token_without_identity_and_wrong_key_without_a_store_are_refused() -> None:
-    token = "e30.e30.e30"
+    token = "eyJhbGciOiJub25lIn0.e30.e30"
     for directory in (Directory(KEYS), Store().directory()):
         for key in (token, KEY, "wrong"):
             with pytest.raises(Unauthenticated):

@@ -35,15 +35,17 @@ def tenants_of(ticks: list[Tick]) -> list[str]:
 async def test_viewers_of_one_second_share_one_reading() -> None:
     source = Source()
     [first] = await source.feed.after(None)
+    assert (first.overview, source.overviews) == (b'{"number":1}', 1)
     await source.finish("acme")
     source.now = 1.0
     for _ in range(5):
         assert tenants_of(await source.feed.after(first.number)) == ["acme"]
     assert source.overviews == 1
-    for number in range(OVERVIEW_EVERY):
+    overviews = []
+    for number in range(2 * OVERVIEW_EVERY):
         source.now += 1.0
-        await source.feed.after(first.number + 1 + number)
-    assert source.overviews == 2
+        overviews += [tick.overview for tick in await source.feed.after(first.number + 1 + number)]
+    assert overviews == [b'{"number":2}', None, b'{"number":3}', None]
 
 
 async def test_new_viewer_gets_the_overview_and_no_rows_that_its_list_has_already() -> None:
