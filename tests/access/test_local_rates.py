@@ -23,6 +23,12 @@ def test_a_minutes_requests_are_admitted_at_once_and_one_more_each_interval() ->
     assert local.admit(limits, 0) == (SCOPE, "requests", 15.0)
 
 
+def test_clock_that_begins_at_zero_owes_nothing() -> None:
+    local = LocalRates(clock=Clock(0.0))
+    limits = ((SCOPE, RateLimits(requests=60)),)
+    assert [local.admit(limits, 0) for _ in range(61)] == [None] * 60 + [(SCOPE, "requests", 1.0)]
+
+
 def test_input_tokens_up_to_exactly_the_limit_are_admitted() -> None:
     local, clock = rates()
     limits = ((SCOPE, RateLimits(input_tokens=600)),)
