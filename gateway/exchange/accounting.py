@@ -109,7 +109,12 @@ def check_models(admission: Admission, context: Context, route: Route, request: 
         for model in reach.models:
             admission.directory.check(context, model, to_slug(model))
         for preset in reach.presets:
-            admission.directory.check(context, preset)
+            if not key.allows_model(preset):
+                raise PermissionDenied(
+                    f"Key {key.name} may not use {preset}: a preset may ask any model, so the key's list of models has"
+                    " to name it.",
+                    should_retry=False,
+                )
         if reach.open_choices:
             raise PermissionDenied(
                 f"{reach.open_choices[0]}: key {key.name} may use certain models only, so name the model here.",

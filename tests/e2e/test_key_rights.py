@@ -116,7 +116,7 @@ ADDITION = {"type": "tool_addition", "tool": {"type": "tool_definition", "defini
         ({"openai": {"models": ["sim/tool"]}}, "may not use the model sim/tool"),
         ({"upstream": {"models": ["sim/tool"]}}, "may not use the model sim/tool"),
         ({"plugins": [{"id": "auto-router", "allowed_models": ["sim/*"]}]}, "may not use the model sim/*"),
-        ({"preset": "mine"}, "may not use the model @preset/mine"),
+        ({"preset": "mine"}, "may not use @preset/mine: a preset may ask any model"),
         ({"model": "sim/text-3@preset/mine"}, "may not use the model sim/text-3@preset/mine"),
         ({"tools": [ADVISOR]}, "may not use the model sim/tool"),
         ({"tools": [{"type": "openrouter:advisor"}]}, "tools.0: key bound may use certain models only"),
