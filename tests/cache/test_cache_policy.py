@@ -65,7 +65,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], bool, bool]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_may_be_kept(name: str) -> None:
+def test_answers_that_may_be_stored(name: str) -> None:
     fields, without, with_tools = ANSWERS[name]
     message = to_message(**fields)
     assert (is_storable(message, tools=False), is_storable(message, tools=True)) == (without, with_tools)

@@ -17,7 +17,7 @@ async def there(store: CacheStore, *numbers: int) -> list[int]:
     return [number for number in numbers if await store.get(to_place(number).fingerprint) is not None]
 
 
-async def test_what_one_front_end_keeps_another_reads(bench: Bench) -> None:
+async def test_entry_of_one_front_end_is_read_by_another(bench: Bench) -> None:
     assert await bench.store().keep(to_place(1), to_entry(), 0) == "kept"
     assert await bench.store().get(to_place(1).fingerprint) == to_entry()
 
@@ -39,7 +39,7 @@ async def test_entries_above_the_entry_limit_or_the_byte_cap_are_not_stored(benc
 
 
 @pytest.mark.covers("Prompt cache · bounded, the least used go first")
-async def test_what_was_used_longest_ago_makes_room(bench: Bench) -> None:
+async def test_least_recently_used_entries_are_removed_first(bench: Bench) -> None:
     size = await size_of_one(bench)
     store = bench.store(total_bytes=len(SHARDS) * 3 * size)
     for number in (1, 2, 3):
@@ -134,7 +134,7 @@ async def test_purging(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCOPES)
-async def test_what_was_asked_for_before_a_purge_is_not_kept_afterwards(bench: Bench, name: str) -> None:
+async def test_answer_asked_for_before_a_purge_is_not_stored_after_it(bench: Bench, name: str) -> None:
     scope, left = SCOPES[name]
     store = bench.store()
     await CacheUpkeep(store).purge(scope)

@@ -202,7 +202,7 @@ def test_credentials_are_taken_out_of_an_address(url: str, shown: str) -> None:
         ),
     ],
 )
-async def test_what_is_wrong_is_shown_with_what_to_do(
+async def test_problem_is_shown_with_what_to_do(
     simulator: Simulator, variables: dict[str, str], subject: str, level: str, text: str, hint: str
 ) -> None:
     status, told = await check(simulator, **variables)

@@ -34,7 +34,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4), st.text())
-def test_what_is_sealed_comes_out_as_it_went_in(entries: list[Any], model: str) -> None:
+def test_sealed_entries_open_as_they_were(entries: list[Any], model: str) -> None:
     assert open_envelope(seal(entries, model, KEYRING), KEYRING) == Envelope(model, entries)
 
 
@@ -93,7 +93,7 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(("text", "reason"), REJECTED)
-def test_what_looks_like_an_envelope_and_is_none_says_why(text: str, reason: Any) -> None:
+def test_rejected_envelope_has_its_reason(text: str, reason: Any) -> None:
     assert open_envelope(text, KEYRING) == RejectedEnvelope(reason)
 
 

@@ -216,7 +216,7 @@ NOT_STREAMS: dict[str, tuple[str, list[Json]]] = {
 
 
 @pytest.mark.parametrize("case", NOT_STREAMS)
-def test_what_is_no_whole_stream_is_refused(case: str) -> None:
+def test_incomplete_stream_is_refused(case: str) -> None:
     words, events = NOT_STREAMS[case]
     with pytest.raises(ValueError, match=words):
         fold_events(events)

@@ -10,7 +10,7 @@ def test_glibc_takes_the_settings() -> None:
     assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
 
 
-def test_what_is_there_at_start_is_collected_no_more() -> None:
+def test_objects_of_the_start_are_not_collected_again() -> None:
     thresholds = gc.get_threshold()
     try:
         settle_memory()

@@ -216,7 +216,7 @@ async def test_a_pipelined_body_whose_framing_breaks_ends_the_connection_after_t
         pytest.param(b"1" + b";a=b" * 50 + b"\r\nx\r\n", id="chunks of one byte with extensions"),
     ],
 )
-async def test_what_a_body_has_beside_its_data_is_bounded(endless: bytes) -> None:
+async def test_chunk_framing_of_a_body_is_bounded(endless: bytes) -> None:
     start = CHUNKED + (b"1;" if endless.startswith(b"a") else b"")
     sent = 0
 

@@ -158,7 +158,7 @@ def test_a_callback_that_raises_is_logged_without_its_repr_and_its_message(
     assert line["where"].startswith(__file__)
 
 
-def test_what_a_loop_reports_without_an_exception_is_logged_too() -> None:
+def test_report_of_the_loop_without_an_exception_is_logged() -> None:
     loop = asyncio.new_event_loop()
     with capture_logs() as lines:
         log_loop_error(loop, {"message": "Unclosed client session <canary>"})

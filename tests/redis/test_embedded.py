@@ -65,7 +65,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.mark.covers("Operation · embedded Redis")
-async def test_it_starts_private_and_bounded(directory: Path) -> None:
+async def test_embedded_server_starts_private_and_bounded(directory: Path) -> None:
     async with server_in(directory) as server:
         assert server.is_owner
         assert [mode_of(path) for path in (directory, directory / "server.sock")] == [0o700, 0o700]
@@ -107,7 +107,7 @@ ALLOWED = [
 ]
 
 
-async def test_it_refuses_what_no_part_of_the_gateway_needs(directory: Path) -> None:
+async def test_embedded_server_refuses_commands_that_the_gateway_does_not_need(directory: Path) -> None:
     async with server_in(directory) as server:
         for command in REFUSED:
             with pytest.raises(ResponseError, match=r"permission|not allowed"):
@@ -116,7 +116,7 @@ async def test_it_refuses_what_no_part_of_the_gateway_needs(directory: Path) -> 
             await ask(server, *command)
 
 
-async def test_what_was_written_is_there_after_a_restart(directory: Path) -> None:
+async def test_written_keys_are_there_after_a_restart(directory: Path) -> None:
     async with server_in(directory) as server:
         await ask(server, "SET", "kept", "yes")
     assert not (directory / "server.pid").exists(), "it has ended in peace"

@@ -136,7 +136,7 @@ WITHOUT_A_CODE: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize(("error", "reason"), WITHOUT_A_CODE.values(), ids=WITHOUT_A_CODE)
-async def test_what_no_server_has_said_is_a_503_with_the_reason_and_no_address(error: Exception, reason: str) -> None:
+async def test_failure_without_words_of_a_server_is_a_503_with_the_reason(error: Exception, reason: str) -> None:
     with pytest.raises(StoreAway) as raised, redis_failures():
         raise error
     assert raised.value.reason.startswith(reason)

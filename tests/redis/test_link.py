@@ -274,7 +274,7 @@ class Kept:
         self.reply = exception
 
 
-async def test_what_is_sent_without_waiting_is_answered_when_it_is_drained() -> None:
+async def test_commands_sent_without_waiting_are_answered_when_drained() -> None:
     async with linked(echo) as (_, link):
         kept = [Kept() for _ in range(3)]
         assert not link.send(kept[0], ECHO, (b"0",))  # there is no connection yet
@@ -294,7 +294,7 @@ async def test_link_that_was_opened_before_takes_the_first_call_at_once() -> Non
         assert one.reply == b"0"
 
 
-async def test_what_is_sent_without_waiting_learns_of_the_end_of_the_connection() -> None:
+async def test_commands_sent_without_waiting_fail_when_the_connection_ends() -> None:
     async with linked(echo) as (server, link):
         await link.run(ECHO, (b"first",))
         server.closes_after = 2

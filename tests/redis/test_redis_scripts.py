@@ -101,7 +101,7 @@ def test_a_script_uses_only_what_every_supported_server_knows(name: str) -> None
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_what_a_script_includes_stands_in_front_of_it_once(name: str) -> None:
+def test_includes_of_a_script_are_in_front_of_it_once(name: str) -> None:
     own = (FOLDER / f"{name}.lua").read_text()
     included = re.match(r"-- include: (\w+)\n", own)
     assert load(name).source == (load(included[1]).source if included else "") + own

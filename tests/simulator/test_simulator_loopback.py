@@ -343,7 +343,7 @@ async def test_a_key_is_asked_for_when_one_was_set(
         pytest.param("GET", "/models?limit=all", 400, id="a page size in words"),
     ],
 )
-async def test_what_does_not_exist_is_refused_in_the_shape_of_errors(
+async def test_unknown_paths_are_refused_in_the_shape_of_errors(
     simulator: Simulator, session: aiohttp.ClientSession, method: str, path: str, status: int
 ) -> None:
     async with session.request(method, simulator.url + path) as response:

@@ -180,7 +180,7 @@ def test_the_prompt_is_estimated_from_messages_and_tools_alone() -> None:
         pytest.param({"messages": [USER], "max_completion_tokens": "9"}, "max_completion_tokens", id="room in words"),
     ],
 )
-def test_what_a_provider_would_refuse_is_refused_with_its_place(request_body: Any, where: str) -> None:
+def test_request_that_a_provider_would_refuse_is_refused_with_its_place(request_body: Any, where: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         to_prompt(request_body)
     assert where in raised.value.message

@@ -376,14 +376,14 @@ ANSWERS = Section(
             "arguments that are nearly JSON: raw line ends, backslashes, commas and brackets too many, Python's quotes",
             "JSON, the same in a stream",
             "noted",
-            "near_json.what_has_one_meaning_is_repaired_and_noted",
+            "near_json.near_json_with_one_meaning_is_repaired_and_noted",
             "near_json.a_json_answer_is_repaired_likewise",
         ),
         row(
             "arguments that are no JSON otherwise",
             "an error",
             "not asked for again",
-            "near_json.what_would_be_a_guess_is_an_error_that_is_not_paid_for_again",
+            "near_json.ambiguous_near_json_is_an_error_that_is_not_paid_for_again",
         ),
         row(
             "`annotations` of the web",
@@ -398,7 +398,7 @@ ANSWERS = Section(
             "`audio`",
             "its transcript, as text",
             "the sound itself is noted: a message has no place for it",
-            "assembly.what_is_said_in_a_sound_is_text",
+            "assembly.transcript_of_a_sound_is_text",
         ),
         row(
             "`images`, if `modalities` asked for them",
@@ -418,7 +418,7 @@ ANSWERS = Section(
             "nothing",
             "noted",
             "images.an_image_that_no_request_could_hold_is_noted_once",
-            "assembly.what_a_message_has_no_place_for_is_noted_once",
+            "assembly.content_without_a_place_in_messages_is_noted_once",
         ),
         row(
             "`system_fingerprint`, if a `seed` was sent",
@@ -484,7 +484,7 @@ STOPS = Section(
             "of a stream the usage is then an estimate, the cost unknown; a JSON answer is paid to its end",
             "stop_sequences.once_the_sequence_is_found_the_upstream_may_go",
             "local_stops.the_end_of_the_upstreams_answer_after_the_sequence_is_ignored",
-            "stop_sequences.what_the_upstream_would_have_said_of_usage_is_an_estimate",
+            "stop_sequences.usage_of_a_left_stream_is_an_estimate",
         ),
         row("`finish_reason: error`", "an error", "", "stop_reason.a_finish_of_a_failure_is_an_error"),
     ),
@@ -528,7 +528,7 @@ ERRORS = Section(
             "client_error.an_overflow_is_worded_so_that_clients_compact",
         ),
         row("`retry-after`", "`retry-after`", "", "client_error.retry_after"),
-        row("secrets, private addresses, file paths", "`[removed]`", "", "redaction.what_is_private_is_removed"),
+        row("secrets, private addresses, file paths", "`[removed]`", "", "redaction.private_text_is_removed"),
     ),
     is_answer=True,
 )

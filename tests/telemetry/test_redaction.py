@@ -162,7 +162,7 @@ REMOVED_TEXTS = {
 @pytest.mark.parametrize(
     ("before", "after"), [("", ""), ("see ", " now"), ("(", ")"), ("'", "', and"), ("in\n", "\nhere")]
 )
-def test_what_is_private_is_removed(what: str, before: str, after: str) -> None:
+def test_private_text_is_removed(what: str, before: str, after: str) -> None:
     assert REDACTOR.text(f"{before}{REMOVED_TEXTS[what]}{after}") == f"{before}{REMOVED}{after}"
 
 
@@ -194,7 +194,7 @@ KEPT_TEXTS = [
 
 
 @pytest.mark.parametrize("text", KEPT_TEXTS)
-def test_what_is_not_private_stays(text: str) -> None:
+def test_public_text_stays(text: str) -> None:
     assert REDACTOR.text(text) == text
 
 

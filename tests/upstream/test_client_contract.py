@@ -190,7 +190,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
-async def test_what_is_not_http_is_an_upstream_error_and_its_connection_closed(
+async def test_answer_that_is_not_http_is_an_upstream_error_and_its_connection_closed(
     client: UpstreamClient, play: Play, answer: bytes
 ) -> None:
     left = asyncio.Event()

@@ -95,7 +95,7 @@ async def test_an_answer_cut_short_at_any_byte_is_an_upstream_error(
     assert next(cuts, None) is None
 
 
-async def test_what_came_before_the_break_is_delivered_before_the_error(client: UpstreamClient, play: Play) -> None:
+async def test_bytes_before_the_break_are_delivered_before_the_error(client: UpstreamClient, play: Play) -> None:
     pieces: list[bytes] = []
     upstream = await play(sending(CHUNKED + CHUNK, CHUNK + b"5\r\nhe"))
     answer = await client.open(post(upstream.url))
@@ -383,7 +383,7 @@ class Refused(Exception):
 
 
 @pytest.mark.parametrize("pieces", [[CHUNKED + CHUNK], [CHUNKED, CHUNK, CHUNK]], ids=["held", "as it comes"])
-async def test_what_receive_raises_comes_out_of_the_pump(
+async def test_error_of_the_receiver_is_raised_by_the_pump(
     client: UpstreamClient, play: Play, pieces: list[bytes]
 ) -> None:
     script = Watched(sending(*pieces))

@@ -86,7 +86,7 @@ async def test_requests_are_answered_in_order(address: tuple[str, int], pieces: 
         pytest.param(asked(BODY, "x-api-key " + SECRET.decode()), "not valid HTTP", id="a header without a colon"),
     ],
 )
-async def test_what_is_no_request_is_refused_in_the_envelope(
+async def test_bytes_that_are_no_request_are_refused_in_the_envelope(
     address: tuple[str, int], sent: bytes, reason: str
 ) -> None:
     head, _, body = (await tell(address, [sent])).partition(b"\r\n\r\n")

@@ -29,7 +29,7 @@ async def test_a_crowd_that_connects_at_once_is_served() -> None:
     assert greetings == [b"hello"] * 300
 
 
-async def test_what_the_kernel_accepted_before_the_end_is_served() -> None:
+async def test_connections_that_the_kernel_had_accepted_are_served() -> None:
     async with listening(Greeting, await open_sockets("127.0.0.1", 0, shared=False)) as listener:
         pending = [asyncio.create_task(greeting_from(listener.address)) for _ in range(20)]
         await asyncio.sleep(0)

@@ -161,7 +161,7 @@ async def test_a_run_stopped_while_waiting_collects_the_batch_it_sent(fake: Fake
         pytest.param([refusal(429, "rate_limit_error", "slow down", **{"retry-after": "0.1"})], id="a limit"),
     ],
 )
-async def test_what_passes_is_waited_for(fake: FakeBatches, requests_path: Path, trouble: Any) -> None:
+async def test_temporary_failure_is_waited_for(fake: FakeBatches, requests_path: Path, trouble: Any) -> None:
     fake.trouble.extend(("GET /v1/messages/batches/", one) for one in trouble)
     ran = await dragoman("batch", "run", requests_path, "--url", fake.url, "--json")
     assert (ran.status, len(fake.trouble)) == (0, 0)

@@ -102,12 +102,12 @@ def test_annotations_in_the_delta_of_their_text_are_read_before_it() -> None:
     assert streamed(first) == [("One. ", ["a"]), ("Two.", [])]
 
 
-def test_what_comes_late_cites_the_open_text_as_a_whole() -> None:
+def test_late_citation_cites_the_open_text_as_a_whole() -> None:
     late = chunk({"annotations": [cite("a", 4), cite("b", 9)]})
     assert streamed(say("One. "), say("Two."), late, say(" Three.")) == [("One. Two. Three.", ["a", "b"])]
 
 
-def test_what_comes_late_cites_text_that_waits() -> None:
+def test_late_citation_cites_text_that_waits() -> None:
     payloads = [call(0, '{"a"', "id_a", "a"), say("Later."), chunk({"annotations": [cite("x", 6)]}), call(0, ": 1}")]
     assert streamed(*payloads) == [("Later.", ["x"])]
 
@@ -243,7 +243,7 @@ def test_search_results_are_shortened() -> None:
 
 
 @pytest.mark.parametrize("sealed", ["E", "gw1.k1.x.y", seal([], "m", KEYRING), None, 5])
-def test_what_somebody_else_sealed_is_left_closed(sealed: Any) -> None:
+def test_citation_sealed_elsewhere_is_left_closed(sealed: Any) -> None:
     result = {"type": "web_search_result", "url": "a", "title": "A", "encrypted_content": sealed}
     block = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [result]}
     assert replayed([block, text("One.")])["content"][0]["text"] == "[web_search results]\n- A: a"
@@ -288,7 +288,7 @@ def test_another_upstream_gets_no_annotations_of_files(target: Target) -> None:
     assert len(message["notes"]) == 1
 
 
-def test_what_is_too_large_to_carry_is_read_again() -> None:
+def test_source_too_large_to_carry_is_read_again() -> None:
     large = {"type": "file", "file": {"hash": "h2", "content": "x" * MAX_FILE_BYTES}}
     result = told(say("a"), chunk({"annotations": [READ, large]}), finish())
     assert replayed(result.blocks)["annotations"] == [READ]

@@ -290,7 +290,7 @@ ROUND_TRIPS = [
 
 @pytest.mark.parametrize(("target", "entries"), ROUND_TRIPS)
 @pytest.mark.covers("OpenRouter · reasoning_details both ways")
-def test_what_the_upstream_sent_comes_back_to_it(target: Target, entries: list[Any]) -> None:
+def test_reasoning_of_the_upstream_comes_back_to_it(target: Target, entries: list[Any]) -> None:
     blocks = answered({"content": "Look!", "reasoning_details": entries, "tool_calls": [CALL]}, target)
     message, conversion = replayed(blocks, target)
     assert message == {"role": "assistant", "content": "Look!", "tool_calls": [CALL], "reasoning_details": entries}
@@ -378,7 +378,7 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize(("block", "target", "reason"), LEFT_OUT)
-def test_what_the_model_could_not_verify_is_left_out_and_noted(
+def test_reasoning_that_the_model_could_not_verify_is_left_out_and_noted(
     block: dict[str, Any], target: Target, reason: str
 ) -> None:
     message, conversion = replayed([block, text("Hi")], target)
@@ -432,7 +432,7 @@ GIVEN_BACK = [
 
 
 @pytest.mark.parametrize(("blocks", "target", "expected"), GIVEN_BACK)
-def test_what_the_model_can_use_is_given_back(blocks: list[Any], target: Target, expected: Any) -> None:
+def test_reasoning_that_the_model_can_use_is_given_back(blocks: list[Any], target: Target, expected: Any) -> None:
     replay = to_reasoning_details(blocks, target, KEYRING)
     if isinstance(expected, ReasoningReplay):
         assert replay == expected

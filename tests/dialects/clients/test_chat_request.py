@@ -284,7 +284,7 @@ def test_parameters_reach_messages_by_their_names() -> None:
         ({"max_tokens": "many"}, "max_tokens"),
     ],
 )
-def test_what_cannot_be_carried_over_is_refused_by_name(body: dict[str, Any], field: str) -> None:
+def test_field_that_cannot_be_carried_over_is_refused_by_name(body: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         converted({"messages": [USER], **body})
     assert refused.value.message.startswith(f"{field}: ")

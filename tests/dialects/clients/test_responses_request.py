@@ -195,7 +195,7 @@ def test_parameters_reach_messages_by_their_names() -> None:
         ({"max_output_tokens": -1}, "max_output_tokens"),
     ],
 )
-def test_what_cannot_be_carried_over_is_refused_by_name(fields: dict[str, Any], field: str) -> None:
+def test_field_that_cannot_be_carried_over_is_refused_by_name(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         to_messages_request({"model": "m", "input": "Hello", **fields}, ASKING)
     assert refused.value.message.startswith(f"{field}: ")

@@ -226,7 +226,7 @@ def test_chat_parameters_choose_chat_where_the_upstream_speaks_both(field: str) 
     assert for_request(ANTHROPIC, {field: 1}).dialect == "messages"
 
 
-def test_what_needs_both_dialects_is_refused_naming_both() -> None:
+def test_request_that_needs_both_dialects_is_refused_naming_both() -> None:
     with pytest.raises(InvalidRequest, match=r"mcp_servers.*seed"):
         for_request(OPENROUTER, {"seed": 1, "mcp_servers": [{}]})
 
@@ -240,7 +240,7 @@ def test_what_needs_both_dialects_is_refused_naming_both() -> None:
         ("vllm", {"tools": [{"name": "f", "input_schema": {}}], "messages": [{"content": "x"}]}, "messages"),
     ],
 )
-def test_what_a_compatible_server_would_drop_is_converted_to_chat(
+def test_request_that_a_compatible_server_would_drop_is_converted_to_chat(
     vendor: str, request_fields: dict[str, Any], expected: str
 ) -> None:
     route = route_to(vendor, "qwen", "http://gpu:8000/v1", "messages")

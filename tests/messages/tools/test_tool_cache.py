@@ -81,7 +81,7 @@ def test_a_list_that_comes_for_the_second_time_is_known_from_then_on() -> None:
 
 
 @pytest.mark.parametrize("target", [TARGET, to_target("gpt-5", COMPATIBLE), to_target("m", COMPATIBLE)], ids=str)
-def test_what_goes_upstream_is_the_same_to_the_byte(target: Target) -> None:
+def test_upstream_bytes_are_the_same_with_cached_tools(target: Target) -> None:
     seen = memory()
     request = body(system="Be kind.", tool_choice={"type": "any"}, stream=True)
     assert {converted(seen, request, target)[1] for _ in range(4)} == {plainly(request, target)}

@@ -68,7 +68,7 @@ def test_broken_base64_is_refused(data: str) -> None:
     assert refusal(body(messages=[user(document(type="base64", media_type="application/pdf", data=data))])) == BASE64
 
 
-def test_what_is_no_image_at_all_is_refused() -> None:
+def test_data_that_is_no_image_is_refused() -> None:
     message = "messages.0.content.0.source.data: Image does not match the provided media type image/png"
     assert refusal(body(messages=[user(image(PDF))])) == message
     assert refusal(body(messages=[user(image("AA=="))])) == message

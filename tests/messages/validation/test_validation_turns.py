@@ -323,7 +323,7 @@ SINCE_2026_10_21: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize(("messages", "message"), SINCE_2026_10_21.values(), ids=SINCE_2026_10_21.keys())
-def test_what_version_2026_10_21_no_longer_takes(messages: list[Any], message: str) -> None:
+def test_messages_that_version_2026_10_21_refuses(messages: list[Any], message: str) -> None:
     check_unchanged(body(messages=messages), OLD)
     assert refusal(body(messages=messages), NEW) == message
 

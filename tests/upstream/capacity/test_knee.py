@@ -143,7 +143,7 @@ def test_speeds_are_kept_for_a_bounded_number_of_models() -> None:
     assert len(knee._speeds["often"]._streams) == 2 * MAX_MODELS
 
 
-def test_what_is_left_is_divided_between_the_processes_and_one_call_remains() -> None:
+def test_room_is_divided_between_the_processes_and_one_call_remains() -> None:
     knee = Knee(bound=40.0, _tries=False)
     assert knee.room(live=0, processes=1) == 33
     assert knee.room(live=16, processes=2) == 8

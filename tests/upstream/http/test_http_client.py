@@ -89,7 +89,7 @@ async def test_a_reset_is_no_end_of_a_body_without_length(transport: Transport, 
         await answer.read(100)
 
 
-async def test_what_came_before_a_broken_chunk_is_delivered_before_the_error(transport: Transport, play: Play) -> None:
+async def test_bytes_before_a_broken_chunk_are_delivered_before_the_error(transport: Transport, play: Play) -> None:
     pieces: list[bytes] = []
     upstream = await play(answering(CHUNKED + CHUNK + CHUNK + b"no chunk size\r\n"))
     answer = await transport.open(post(upstream.url))
@@ -519,7 +519,7 @@ async def test_unread_data_pauses_the_socket_above_256_kib_until_somebody_does()
     assert sizes == [256 * 1024 + 1]
 
 
-async def test_what_receive_raises_does_not_reach_the_loop() -> None:
+async def test_error_of_the_receiver_does_not_reach_the_loop() -> None:
     line = Line()
     answer = line.call()
     opening = asyncio.create_task(answer.opened())

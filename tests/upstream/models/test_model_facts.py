@@ -87,7 +87,7 @@ def test_an_entry_that_says_nothing_changes_nothing(target: Target) -> None:
     assert refined(target, {"id": target.model, "owned_by": "x"}) == target
 
 
-def test_what_is_kept_of_an_entry_says_all_that_it_said() -> None:
+def test_essentials_of_an_entry_refine_a_target_as_the_whole_does() -> None:
     entry = {
         "context_length": 7,
         "top_provider": {"max_completion_tokens": 5},

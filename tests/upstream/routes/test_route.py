@@ -63,7 +63,7 @@ LISTED = [{"id": "acme/writer", "context_length": 1000}, {"id": "acme/writer:fre
         pytest.param("acme/reader", None, id="a model that is not listed"),
     ],
 )
-def test_what_the_list_says_of_a_model_is_part_of_its_target(requested: str, length: int | None) -> None:
+def test_facts_of_the_list_are_part_of_the_target(requested: str, length: int | None) -> None:
     routes = Routing(table())
     assert routes.resolve(requested)[0].target.context_length is None
     routes.learn("u", LISTED)

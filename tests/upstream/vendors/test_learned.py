@@ -28,7 +28,7 @@ def test_an_adaptation_is_known_for_its_server_and_model_only() -> None:
     assert learned.known(elsewhere) == ()
 
 
-def test_what_concerns_one_request_is_not_remembered() -> None:
+def test_adaptation_of_one_request_is_not_remembered() -> None:
     learned = LearnedAdaptations(Clock())
     learned.learn(route(), [ONCE])
     assert learned.known(route()) == ()
@@ -56,7 +56,7 @@ def test_models_and_adaptations_are_bounded_and_the_oldest_go_first() -> None:
     assert learned.known(route()) == tuple(many[1:])
 
 
-def test_what_one_process_has_learned_another_knows_for_as_long() -> None:
+def test_adaptation_of_another_process_expires_at_the_same_time() -> None:
     clock = Clock()
     one, other = LearnedAdaptations(clock), LearnedAdaptations(clock)
     one.learn(route(), [SYSTEM, ONCE])
@@ -80,7 +80,7 @@ def test_a_clock_that_is_ahead_prolongs_nothing() -> None:
     assert learned.known(route()) == ()
 
 
-def test_what_could_not_be_shared_is_new_again() -> None:
+def test_adaptations_that_could_not_be_shared_are_new_again() -> None:
     learned = LearnedAdaptations(Clock())
     learned.learn(route(), [SYSTEM])
     new = learned.take_new()

@@ -29,7 +29,7 @@ async def test_each_process_comes_to_know_what_any_has_learned() -> None:
         assert store.learned.known(route("other")) == (LIMITED,)
 
 
-async def test_what_has_expired_is_removed() -> None:
+async def test_expired_adaptations_are_removed() -> None:
     server, clock = FakeServer(), Clock()
     store = process(server, clock)
     store.learned.learn(route(), [SYSTEM])
@@ -51,7 +51,7 @@ async def test_the_oldest_go_when_there_are_too_many() -> None:
     assert not await store.redis.hexists(store.keys.learned, '["s","m0",["system_as_user",[],0]]')
 
 
-async def test_what_a_newer_version_has_written_is_left_alone() -> None:
+async def test_adaptations_of_a_newer_version_are_left_alone() -> None:
     server, clock = FakeServer(), Clock()
     store = process(server, clock)
     newer = '["s","m",["some_newer_kind",[],0]]'
@@ -60,7 +60,7 @@ async def test_what_a_newer_version_has_written_is_left_alone() -> None:
     assert await store.redis.hexists(store.keys.learned, newer)
 
 
-async def test_what_was_learned_while_redis_was_away_is_shared_later() -> None:
+async def test_adaptations_learned_during_an_outage_of_redis_are_shared_later() -> None:
     server, clock = FakeServer(), Clock()
     one, other = process(server, clock), process(server, clock)
     one.learned.learn(route(), [SYSTEM])

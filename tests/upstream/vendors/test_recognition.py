@@ -106,7 +106,7 @@ async def test_a_server_that_is_away_is_looked_at_when_it_is_back() -> None:
     assert known.routing.table.upstreams[0].vendor is VENDORS["sglang"]
 
 
-async def test_what_the_settings_name_is_never_looked_at() -> None:
+async def test_vendor_of_the_settings_is_never_probed() -> None:
     server = Server({f"{URL}/models": listed(owned_by="vllm")})
     known = catalog(server, vendor=VENDORS["groq"])
     await known.models()

@@ -291,7 +291,7 @@ def test_a_failure_is_no_refusal_where_nothing_in_the_request_can_be_meant(statu
     assert healed(convert(STRICT, messages=turns), STRICT, refused("CUDA error", status)) is None
 
 
-def test_what_a_chat_template_raised_is_the_requests_fault_even_as_a_500() -> None:
+def test_500_of_a_chat_template_is_the_requests_fault() -> None:
     error = refused(f"Jinja Exception: {AT_THE_START}", 500)
     assert isinstance(error, InvalidRequest)
     assert not error.retryable

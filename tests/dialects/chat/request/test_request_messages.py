@@ -407,7 +407,7 @@ NOTED_BLOCKS = [
 
 
 @pytest.mark.parametrize(("block", "expected"), NOTED_BLOCKS)
-def test_what_a_block_loses_is_noted(block: dict[str, Any], expected: list[Any]) -> None:
+def test_dropped_fields_of_a_block_are_noted(block: dict[str, Any], expected: list[Any]) -> None:
     assert losses(convert(messages=[user(block)])) == expected
 
 
@@ -638,7 +638,7 @@ def test_a_paused_turn_is_no_prefill_where_it_ends_in(last: dict[str, Any], told
     assert messages_of(HELLO, assistant(last), target=target)[-1] == {"role": "assistant", "content": told}
 
 
-def test_what_a_server_tool_did_becomes_text_and_is_noted_once() -> None:
+def test_use_of_a_server_tool_becomes_text_and_is_noted_once() -> None:
     search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "cats"}}
     found = {
         "type": "web_search_tool_result",

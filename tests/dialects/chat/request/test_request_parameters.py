@@ -662,7 +662,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("target", "fields", "message"), REFUSED)
-def test_what_contradicts_itself_is_refused(target: Target, fields: dict[str, Any], message: str) -> None:
+def test_contradicting_parameters_are_refused(target: Target, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         convert(target, **fields)
     assert caught.value.message == message

@@ -83,7 +83,7 @@ NOTED = [
 
 
 @pytest.mark.parametrize(("target", "more", "expected"), NOTED)
-def test_what_a_tool_loses_is_noted(target: Target, more: dict[str, Any], expected: list[Any]) -> None:
+def test_dropped_fields_of_a_tool_are_noted(target: Target, more: dict[str, Any], expected: list[Any]) -> None:
     conversion = convert(target, tools=[tool(), tool("second", **more)])
     assert conversion.body["tools"] == [chat_tool(), chat_tool("second")]
     assert losses(conversion) == expected

@@ -147,7 +147,7 @@ BROKEN: dict[str, tuple[list[Json], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_mended_is_an_error(case: str) -> None:
+def test_answer_that_cannot_be_repaired_is_an_error(case: str) -> None:
     payloads, words = BROKEN[case]
     assert words in failure_of(*payloads)
 
@@ -277,14 +277,14 @@ LOST: dict[str, tuple[Json, str]] = {
 
 @pytest.mark.parametrize("stops", [(), ("END",)], ids=["plain", "guarded"])
 @pytest.mark.parametrize("case", LOST)
-def test_what_a_message_has_no_place_for_is_noted_once(case: str, stops: tuple[str, ...]) -> None:
+def test_content_without_a_place_in_messages_is_noted_once(case: str, stops: tuple[str, ...]) -> None:
     delta, what = LOST[case]
     result = told(chunk(delta), chunk(delta), finish(), stop_sequences=stops)
     assert result.blocks[0]["text"] == "aa"
     assert result.stream.notes == (Note("dropped", "content", f"the answer's {what} could not be carried over"),)
 
 
-def test_what_is_said_in_a_sound_is_text() -> None:
+def test_transcript_of_a_sound_is_text() -> None:
     spoken = [chunk({"audio": {"id": "a", "transcript": "Good "}}), chunk({"audio": {"transcript": "day."}})]
     result = told(*spoken, chunk({"audio": {"data": "QQ==", "expires_at": 9}}), finish())
     assert [block["text"] for block in result.blocks] == ["Good day."]
@@ -292,7 +292,7 @@ def test_what_is_said_in_a_sound_is_text() -> None:
 
 
 @pytest.mark.parametrize("empty", [None, [], {}])
-def test_what_is_empty_is_not_lost(empty: Any) -> None:
+def test_empty_content_is_not_noted_as_lost(empty: Any) -> None:
     delta = {"content": "a", "annotations": empty, "images": empty, "audio": empty}
     assert told(chunk(delta), finish()).stream.notes == ()
 

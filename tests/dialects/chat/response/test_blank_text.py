@@ -86,7 +86,7 @@ def test_a_json_answer_has_no_white_space_for_a_block_either(case: str) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"stop_sequences": ("END",)}, {"think_tags": True}], ids=str)
-def test_what_stands_in_front_of_the_blocks_lets_no_white_space_through(fields: Any) -> None:
+def test_fields_before_the_blocks_let_no_white_space_through(fields: Any) -> None:
     assert seen(told(say("\n"), CALL, say("\n"), finish(), **fields).blocks) == [("tool_use", "")]
 
 

@@ -53,7 +53,7 @@ def test_the_last_argument_of_a_cut_call_is_null(case: str, size: int) -> None:
     assert whole.notes == result.stream.notes
 
 
-def test_what_was_shown_of_a_cut_call_stays_as_it_came() -> None:
+def test_shown_arguments_of_a_cut_call_stay_as_they_came() -> None:
     result = told(call(0, '{"path": "/x", ', "c", "f"), call(0, '"content": "ha'), finish("length"))
     assert result.blocks[0]["json"].startswith('{"path": "/x", "content": "ha')
 

@@ -122,7 +122,7 @@ def test_nothing_follows_a_stop_sequence_and_no_image_either() -> None:
 
 
 @pytest.mark.parametrize("stops", [("END",)])
-def test_what_may_be_the_start_of_a_stop_sequence_comes_before_the_image(stops: tuple[str, ...]) -> None:
+def test_possible_start_of_a_stop_sequence_comes_before_the_image(stops: tuple[str, ...]) -> None:
     result = told(say("a E"), drawn(data_uri(PNG)), say("ND"), finish(), shows_images=True, stop_sequences=stops)
     assert result.blocks == [text("a E"), block(), text("ND")]
 

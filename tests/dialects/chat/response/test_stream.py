@@ -85,7 +85,7 @@ def test_one_read_is_one_write() -> None:
     assert [len(read_events(piece)) for piece in result.pieces] == [5, 4, 0]
 
 
-def test_what_was_whole_before_a_failure_is_shown() -> None:
+def test_complete_content_before_a_failure_is_shown() -> None:
     result = convert(sse(say("a"), say("b"), b"broken", say("c")))
     assert [block["text"] for block in result.blocks] == ["ab"]
     assert str(result.failure) == "The upstream sent a chunk that is not JSON."

@@ -60,7 +60,7 @@ def streamed(arguments: str, size: int) -> Any:
 @pytest.mark.parametrize("case", NEARLY)
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 @pytest.mark.covers("Tools · broken arguments are repaired with a note, or asked for again")
-def test_what_has_one_meaning_is_repaired_and_noted(case: str, size: int) -> None:
+def test_near_json_with_one_meaning_is_repaired_and_noted(case: str, size: int) -> None:
     arguments, meant = NEARLY[case]
     result = streamed(arguments, size)
     assert result.failure is None
@@ -98,7 +98,7 @@ UNCLEAR: dict[str, str] = {
 
 
 @pytest.mark.parametrize("case", UNCLEAR)
-def test_what_would_be_a_guess_is_an_error_that_is_not_paid_for_again(case: str) -> None:
+def test_ambiguous_near_json_is_an_error_that_is_not_paid_for_again(case: str) -> None:
     for failure in (
         streamed(UNCLEAR[case], 10_000).failure,
         streamed(UNCLEAR[case], 1000).failure,
@@ -177,7 +177,7 @@ SIMPLE = st.dictionaries(
 
 
 @given(SIMPLE)
-def test_what_python_would_write_is_what_it_means(value: dict[str, object]) -> None:
+def test_python_literals_are_read_as_python_means_them(value: dict[str, object]) -> None:
     text = repaired(repr(value))
     assert is_object(text)
     assert orjson.loads(text) == value

@@ -25,7 +25,7 @@ def test_objects(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "null", "[]", "1", '"{}"', "{", "{}{}", "{'a': 1}", '{"a": NaN}', "{} x"])
-def test_what_is_no_object(text: str) -> None:
+def test_other_texts_are_no_objects(text: str) -> None:
     assert not is_object(text)
 
 
@@ -110,7 +110,7 @@ def escape(character: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["{}{", '{"a":1}{"b"', '{"a" 1', "{a:", '{"a":01', "}", "", '{"a":[}', '{"a":"\\x'])
-def test_what_no_ending_can_mend(text: str) -> None:
+def test_arguments_without_a_possible_ending_are_not_ended(text: str) -> None:
     suffix = closing_suffix(text)
     assert suffix is None
 

@@ -106,7 +106,7 @@ def test_no_text_is_shown_after_the_stop_sequence() -> None:
     assert (result.stop["stop_reason"], result.stop["stop_sequence"]) == ("stop_sequence", "END")
 
 
-def test_what_came_in_the_same_delta_before_the_text_is_shown() -> None:
+def test_pieces_before_the_text_in_its_delta_are_shown() -> None:
     both = chunk({"reasoning": "Hmm.", "content": "one END", "tool_calls": [{"index": 0, "function": {"name": "f"}}]})
     result = told(both, finish(), stop_sequences=STOPS)
     assert [block["type"] for block in result.blocks] == ["thinking", "text"]
@@ -115,7 +115,7 @@ def test_what_came_in_the_same_delta_before_the_text_is_shown() -> None:
 @pytest.mark.parametrize(
     "other", [think("hm"), call(0, "{}", "call_1", "f"), detail(type="reasoning.encrypted", data="x")]
 )
-def test_what_was_held_back_goes_on_before_anything_else(other: Json) -> None:
+def test_held_text_goes_on_before_anything_else(other: Json) -> None:
     result = told(say("one EN"), other, say("D two"), finish(), stop_sequences=STOPS)
     assert result.blocks[0]["text"].startswith("one EN")
     assert "".join(block["text"] for block in result.blocks if block["type"] == "text") == "one END two"
@@ -123,7 +123,7 @@ def test_what_was_held_back_goes_on_before_anything_else(other: Json) -> None:
     assert result.stop["stop_sequence"] is None
 
 
-def test_what_was_held_back_goes_on_at_the_end() -> None:
+def test_held_text_goes_on_at_the_end() -> None:
     result = told(say("one EN"), finish(), stop_sequences=STOPS)
     assert result.blocks[0]["text"] == "one EN"
     assert result.stop["stop_reason"] == "end_turn"
@@ -161,7 +161,7 @@ def test_once_the_sequence_is_found_the_upstream_may_go() -> None:
     assert told_until_then.stop["stop_sequence"] == "END"
 
 
-def test_what_the_upstream_would_have_said_of_usage_is_an_estimate() -> None:
+def test_usage_of_a_left_stream_is_an_estimate() -> None:
     stream = [say("one END two"), finish(), usage(prompt=1000, completion=1000)]
     result = told(*stream, stop_sequences=STOPS)
     assert (result.usage["input_tokens"], result.usage["output_tokens"]) == (7, 1)
