@@ -215,6 +215,10 @@ async def test_changed_limit_and_disabled_key_count_from_the_next_request(server
     assert isinstance(await admitted(admission, context), Unauthenticated)
 
 
+def test_need_is_nothing_unless_it_is_told() -> None:
+    assert Need() == Need(want=0, least=0, input=0, unpriced="")
+
+
 async def test_unknown_price_is_refused_under_a_budget_where_the_settings_say_so(server: RedisServer) -> None:
     under_budget, limited = await key_with(server, RateLimits(), Budget(100)), Context("req", "red", "key_file_x")
     need = Need(unpriced="m/new")

@@ -254,8 +254,9 @@ async def test_key_is_held_before_its_restrictions_are_asked_for() -> None:
     """A worker has the ids of keys only, in the items of batches."""
     store = Store(record(batches=False))
     directory, context = store.directory(), Context("r", "red", to_key_id(KEY) or "", priority="batch")
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as unknown:
         directory.check(context)
+    assert unknown.value.retry_after == 2
     await directory.hold(context.key_id)
     with pytest.raises(PermissionDenied):
         directory.check(context)
@@ -329,6 +330,12 @@ async def test_tenants_of_stored_keys_are_looked_for_until_there_are_two() -> No
         await store.update_key(made.id, ACTOR, status="active")
         await directory.refresh()
         assert await directory.has_several_tenants()
+
+
+async def test_third_tenant_is_not_looked_for() -> None:
+    store = Store(record() | record(new_key(), tenant="blue") | record(new_key(), tenant="green"))
+    assert await store.directory().has_several_tenants()
+    assert store.reads == 2
 
 
 async def test_tenants_are_looked_for_again_after_an_outage() -> None:

@@ -29,7 +29,9 @@ async def get(stage: Stage, path: str) -> Any:
 
 
 async def test_exchanges_are_listed_newest_first_by_filter(stage: Stage) -> None:
-    rows = (await get(stage, "/api/exchanges?limit=1000"))["data"]
+    listed = await get(stage, "/api/exchanges?limit=1000")
+    rows = listed["data"]
+    assert listed["searched"] == len(rows)
     assert [row["at"] for row in rows] == sorted((row["at"] for row in rows), reverse=True)
     failed = (await get(stage, "/api/exchanges?status=failed"))["data"]
     assert sorted(row["status"] for row in failed) == [429, 500, 502, 529, 529]
