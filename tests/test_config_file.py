@@ -92,9 +92,14 @@ def problems_of(text: str) -> list[str]:
         ),
         pytest.param(
             TWO + '[routes]\n"*" = [{ to = "a", share = 1 }, "cloud"]',
-            'gateway.toml:5: routes."*".share: in this list some candidates have one and some not; give each a share,'
-            " or none",
-            id="shares of some candidates",
+            'gateway.toml:5: routes."*".share: candidates with shares stand beside one another; give the next one a'
+            " share too",
+            id="share of one candidate alone",
+        ),
+        pytest.param(
+            TWO + '[routes]\n"gpt-4" = "a/gpt-*"',
+            'gateway.toml:5: routes.gpt-4: "gpt-*" has more * than the route\'s name: each stands for what one of the',
+            id="star of a candidate without one in the pattern",
         ),
         pytest.param(
             '[upstreams.box]\nurl = "http://a/v1"\nvendor = "vlm"',

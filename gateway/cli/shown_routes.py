@@ -126,7 +126,7 @@ def _prices(table: RoutingTable, name: str) -> str:
 
 def _to_plain_candidate(table: RoutingTable, candidate: Candidate, rule: RouteRule) -> dict[str, Any]:
     lane = table.lanes[candidate.upstream][0]
-    target = to_target(to_model(candidate, lane, rule.pattern), lane.vendor)
+    target = to_target(to_model(rule, candidate, lane, rule.pattern), lane.vendor)
     dialect = to_dialect(lane, target) if candidate.dialect == "auto" else candidate.dialect
     return {
         "upstream": candidate.upstream,

@@ -5,7 +5,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -147,13 +147,9 @@ def _routes(sections: Sections) -> Iterator[Finding]:
             if candidate.upstream not in sections.upstreams:
                 yield location, _unknown_upstream(candidate, sections.upstreams)
         for candidate in route.named:
-            upstream = sections.upstreams.get(candidate.upstream)
-            if upstream and upstream.models and candidate.model and candidate.model not in upstream.models:
-                listed = ", ".join(f'"{model}"' for model in upstream.models)
-                yield location, f'"{candidate.model}" is not among the models of {candidate.upstream}: {listed}'
-        shares = [candidate.share for candidate in route.to]
-        if None in shares and any(share is not None for share in shares):
-            yield (*location, "share"), "in this list some candidates have one and some not; give each a share, or none"
+            yield from ((location, text) for text in _model_problems(candidate, pattern, sections))
+        if any(_is_alone(index, route.to) for index in range(len(route.to))):
+            yield (*location, "share"), "candidates with shares stand beside one another; give the next one a share too"
         if route.require and not any(_meets(sections, route, candidate) for candidate in route.to):
             wanted = ", ".join(f'{name} = "{value}"' for name, value in route.require.items())
             yield (*location, "require"), f"no candidate's upstream has {wanted}"
@@ -178,6 +174,21 @@ def _policies(sections: Sections) -> Iterator[Finding]:
 def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection) -> bool:
     upstream = sections.upstreams.get(candidate.upstream)
     return upstream is None or upstream.has_labels(candidate.upstream, route.labels)
+
+
+def _model_problems(candidate: CandidateSection, pattern: str, sections: Sections) -> Iterator[str]:
+    model, upstream = candidate.model or "", sections.upstreams.get(candidate.upstream)
+    if model.count("*") > pattern.count("*"):
+        yield f'"{model}" has more * than the route\'s name: each stands for what one of the name\'s matches'
+    if upstream and upstream.models and model and "*" not in model and model not in upstream.models:
+        listed = ", ".join(f'"{one}"' for one in upstream.models)
+        yield f'"{model}" is not among the models of {candidate.upstream}: {listed}'
+
+
+def _is_alone(index: int, candidates: Sequence[CandidateSection]) -> bool:
+    """Return True for a candidate with a share in a list in which no neighbour has one."""
+    beside = [*candidates[max(index - 1, 0) : index], *candidates[index + 1 : index + 2]]
+    return candidates[index].share is not None and bool(beside) and all(one.share is None for one in beside)
 
 
 def _unknown_upstream(candidate: CandidateSection, upstreams: Mapping[str, UpstreamSection]) -> str:

@@ -78,7 +78,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`upstream` by name; `model` None for the client's own name; candidates with a `share` are alternatives."""
+    """`upstream` by name; candidates with a `share` are alternatives.
+
+    `model`: None for the client's own name; each `*` in it is replaced by what one of the pattern's matched.
+    """
 
     upstream: str
     model: str | None = None
@@ -131,6 +134,19 @@ class RouteRule:
                 return False
             at = found + len(part)
         return True
+
+    def fill(self, model: str, name: str) -> str:
+        """Return the model with each `*` replaced by what the one in the same place of the pattern matched."""
+        if "*" not in model or self.is_exact:
+            return model
+        first, *middle, last = self.pattern.split("*")
+        at, end, taken = len(first), len(name) - len(last), []
+        for part in middle:
+            found = name.find(part, at, end)
+            taken.append(name[at:found])
+            at = found + len(part)
+        head, *tails = model.split("*")
+        return head + "".join(text + tail for text, tail in zip([*taken, name[at:end]], tails, strict=False))
 
     @cached_property
     def groups(self) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ class RoutingTable:
         if rule is None:
             return model
         candidate = rule.candidates[0]
-        return to_model(candidate, self.lanes[candidate.upstream][0], CONTEXT_SUFFIX.sub("", model))
+        return to_model(rule, candidate, self.lanes[candidate.upstream][0], CONTEXT_SUFFIX.sub("", model))
 
     def price_of(self, model: str, upstream: Upstream) -> Price | None:
         """Return the price of a model that a request names to the upstream itself; None if it is not known."""
@@ -115,9 +115,10 @@ class RoutingTable:
         return {rule.pattern: self.to_upstream_model(rule.pattern) for rule in exact}
 
     def aliases_at(self, upstream: str) -> Iterator[tuple[str, str]]:
-        """Yield each name that rules give to a model of this upstream, with the model."""
+        """Yield each name that rules give to one model of this upstream, with the model."""
         for rule in (*self.rules, *self.families):
-            yield from ((rule.pattern, one.model) for one in rule.candidates if one.upstream == upstream and one.model)
+            named = (one.model for one in rule.candidates if one.upstream == upstream and one.model)
+            yield from ((rule.pattern, model) for model in named if "*" not in model)
 
     @cached_property
     def lanes(self) -> Mapping[str, tuple[Upstream, ...]]:
@@ -178,7 +179,7 @@ class RoutingTable:
     def _routes_of(self, candidate: Candidate, group: int, model: str, rule: RouteRule) -> Iterator[Route]:
         name, lanes = CONTEXT_SUFFIX.sub("", model), self.lanes[candidate.upstream]
         for lane in lanes:
-            target = self._target(to_model(candidate, lane, name), lane)
+            target = self._target(to_model(rule, candidate, lane, name), lane)
             if lane.models and target.model not in lane.models:
                 return
             if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
@@ -194,7 +195,7 @@ class RoutingTable:
 
         def cost(candidate: Candidate) -> float:
             lane = self.lanes[candidate.upstream][0]
-            price = self._target(to_model(candidate, lane, name), lane).price
+            price = self._target(to_model(rule, candidate, lane, name), lane).price
             return inf if price is None else price.input + price.output
 
         return enumerate(sorted(rule.candidates, key=cost))
@@ -254,7 +255,8 @@ def one_upstream_table(
     return RoutingTable((upstream,), tuple(rules), local_stops=local_stops, strict_fallback=strict_fallback)
 
 
-def to_model(candidate: Candidate, upstream: Upstream, name: str) -> str:
+def to_model(rule: RouteRule, candidate: Candidate, upstream: Upstream, name: str) -> str:
+    """Return the model that a candidate of the rule is asked for, if a client asks for this name."""
     if candidate.model is not None:
-        return candidate.model
+        return rule.fill(candidate.model, name)
     return to_slug(name) if upstream.flavor == "openrouter" else name

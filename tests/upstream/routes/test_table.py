@@ -101,6 +101,27 @@ def test_candidates_with_shares_beside_one_another_are_one_group() -> None:
     assert [(one.group, one.share) for one in routes] == [(0, 70), (0, 30), (1, None), (2, 1)]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "model", "requested", "sent"),
+    [
+        pytest.param("b/*", "*", "b/gpt-5", "gpt-5", id="a prefix is taken off"),
+        pytest.param("*", "qwen/*", "qwen3", "qwen/qwen3", id="a prefix is put on"),
+        pytest.param("fo::*:static::*", "x/*-*", "fo::a:static::b", "x/a-b", id="each star takes its part"),
+        pytest.param("*-*-*", "*+*+*", "a-b-c-d", "a+b+c-d", id="a star in the middle takes the shortest part"),
+        pytest.param("*:*", "only-*", "a:b", "only-a", id="the first of two stars"),
+        pytest.param("*", "fixed", "anything", "fixed", id="a model without a star"),
+        pytest.param("c*", "x*", "c[1m]", "x", id="the suffix for long context takes no part"),
+    ],
+)
+def test_star_of_a_candidate_is_what_that_of_the_pattern_matched(
+    pattern: str, model: str, requested: str, sent: str
+) -> None:
+    table = RoutingTable(UPSTREAMS[2:], (RouteRule(pattern, (Candidate("b", model),)),))
+    assert [one.target.model for one in table.resolve(requested)] == [sent]
+    assert table.to_upstream_model(requested) == sent
+    assert list(table.aliases_at("b")) == ([] if "*" in model else [(pattern, model)])
+
+
 def test_list_of_one_upstream_says_nothing_of_another() -> None:
     routing = Routing(RoutingTable(UPSTREAMS, (RouteRule("*", (Candidate("a"), Candidate("b"))),)))
     before = routing.resolve("m")
