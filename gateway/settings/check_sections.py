@@ -179,7 +179,7 @@ def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection)
 def _model_problems(candidate: CandidateSection, pattern: str, sections: Sections) -> Iterator[str]:
     model, upstream = candidate.model or "", sections.upstreams.get(candidate.upstream)
     if model.count("*") > pattern.count("*"):
-        yield f'"{model}" has more * than the route\'s name: each stands for what one of the name\'s matches'
+        yield f"\"{model}\" has more * than the route's name: each stands for what one of the name's matches"
     if upstream and upstream.models and model and "*" not in model and model not in upstream.models:
         listed = ", ".join(f'"{one}"' for one in upstream.models)
         yield f'"{model}" is not among the models of {candidate.upstream}: {listed}'
