@@ -56,14 +56,20 @@ async def record_action(request: web.Request, action: str, details: dict[str, An
 
 def conditions_of(request: web.Request, body: Mapping[str, Any]) -> Conditions:
     """Read `if-match` and `idempotency-key`; the latter counts for one caller. Raises InvalidRequest."""
-    version, key = to_version(request.headers.get("if-match")), request.headers.get("idempotency-key")
+    version, key = to_version(request.headers.get("if-match")), idempotency_key_of(request)
     if key is None:
         return Conditions(version)
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
-        raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
     caller = request[CALLER]
     mark = store_of(request).server.keys.access_outcome(_digest([caller.kind, caller.name, key]))
     return Conditions(version, mark, _digest([request.method, request.path, body]))
+
+
+def idempotency_key_of(request: web.Request) -> str | None:
+    """Return the header's value, None without one. Raises InvalidRequest for an empty or a long one."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    return key
 
 
 def to_version(if_match: str | None) -> int | None:

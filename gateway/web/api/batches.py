@@ -17,6 +17,7 @@ from gateway.context import Context
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.messages.validation.unknown_keys import PLAIN_NAME
 from gateway.telemetry.metrics import BATCH_EVENTS
+from gateway.web.admin.requests import idempotency_key_of
 from gateway.web.api.messages import COST
 from gateway.web.api.models import parse_limit
 from gateway.web.app_keys import BATCHES, DIRECTORY, SETTINGS
@@ -29,7 +30,6 @@ from gateway.web.reply import IGNORED, id_headers, json_response
 PIECE_BYTES = 256 * 1024
 RESULTS_TYPE = "application/x-jsonl"
 PRIORITIES: dict[str, Literal[0, 1, 2]] = {"low": 0, "normal": 1, "high": 2}
-MAX_IDEMPOTENCY_KEY = 255
 # Also takes the body of older gateways, {"messages": [params, …]}.
 OLD_PATH = "/v1/messages/batch"
 SPEND_CAP = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?\Z")
@@ -159,9 +159,7 @@ def to_options(request: web.Request, context: Context) -> BatchOptions:
     priority = request.headers.get("x-gateway-priority", "normal")
     if priority not in PRIORITIES:
         raise InvalidRequest(f"x-gateway-priority: must be one of {', '.join(PRIORITIES)}")
-    idempotency_key = request.headers.get("idempotency-key")
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
-        raise InvalidRequest(f"idempotency-key: must have 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    idempotency_key = idempotency_key_of(request)
     # What the items need of the request that created them, since workers see no request.
     carried = {
         "request_id": context.request_id,
