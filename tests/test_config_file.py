@@ -118,7 +118,7 @@ def problems_of(text: str) -> list[str]:
         ),
         pytest.param(
             '[upstreams.box]\nurl = "ftp://a"',
-            "gateway.toml:2: upstreams.box.url: uRL scheme should be 'http' or 'https'",
+            "gateway.toml:2: upstreams.box.url: URL scheme should be 'http' or 'https'",
             id="wrong address",
         ),
         pytest.param(
@@ -153,6 +153,36 @@ def problems_of(text: str) -> list[str]:
             'gateway.toml:2: upstreams.box.key: is not used with auth = "client"',
             id="key beside those of callers",
         ),
+        pytest.param(
+            "upstreams = 1", "gateway.toml:1: upstreams: expected a table of upstreams by name", id="no table"
+        ),
+        pytest.param(
+            "[[routes]]\nx = 1", "gateway.toml:1: routes: expected a table of routes by model", id="array of tables"
+        ),
+        pytest.param(
+            TWO + '[routes]\n"*" = 5', 'gateway.toml:5: routes."*": expected a table, as in', id="number for a route"
+        ),
+        pytest.param(
+            '[upstreams]\na = { url = "http://a/v1", prices = 3 }',
+            "gateway.toml:2: upstreams.a.prices: expected a table, as in",
+            id="number for a table",
+        ),
+        pytest.param(
+            TWO + '[routes]\nm = "a"\nn = "m"',
+            'gateway.toml:6: routes.n: no upstream is named "m"; a route leads to upstreams, not to another route',
+            id="route that leads to a route",
+        ),
+        pytest.param(
+            '[upstreams]\na = { url = "http://a/v1", key = "$A_KEY" }',
+            "gateway.toml:2: upstreams.a.key: is no key but the name of a variable; write ${NAME}",
+            id="variable without braces",
+        ),
+        pytest.param(
+            '[upstreams]\na = { url = "http://a/v1/chat/completions" }',
+            "gateway.toml:2: upstreams.a.url: must be the base of the API: leave out /chat/completions",
+            id="address of one API",
+        ),
+        pytest.param("\ufeffprot = 1", 'gateway.toml:1: prot: unknown key; did you mean "port"?', id="byte order mark"),
         pytest.param("port = 1\nport = 2", "gateway.toml:2: is not valid TOML", id="syntax"),
         pytest.param('port = "x"\n', "gateway.toml:1: port: Input should be a valid integer", id="wrong setting"),
     ],

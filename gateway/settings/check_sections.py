@@ -48,6 +48,14 @@ FORMS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("routes", "*"), RouteSection),
 )
 
+# How a section itself is written.
+FORM_OF_TABLE: Final[Mapping[Location, str]] = {
+    ("upstreams",): 'expected a table of upstreams by name: [upstreams], then NAME = { url = "https://host/v1" }',
+    ("routes",): 'expected a table of routes by model: [routes], then "MODEL" = "UPSTREAM"',
+}
+# A variable that is written without its braces, or not as a name, and would be sent as a key.
+UNEXPANDED: Final = re.compile(r"\$\w*|\$\{\}")
+
 Finding = tuple[Location, str]
 
 
@@ -78,8 +86,10 @@ def to_problem(detail: ErrorDetails, file: ConfigFile) -> str:
         return file.problem(shown, f"unknown key; {hint}")
     if detail["type"] == "too_short":
         return file.problem(shown, "is empty; name at least one")
+    if detail["type"] in ("dict_type", "model_type"):
+        return file.problem(shown, FORM_OF_TABLE.get(location, "expected a table, as in { … }"))
     text = detail["msg"].removeprefix("Value error, ")
-    return file.problem(shown, text[0].lower() + text[1:])
+    return file.problem(shown, text if text[1:2].isupper() else text[0].lower() + text[1:])
 
 
 def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> dict[str, Any]:
@@ -124,6 +134,8 @@ def _upstreams(sections: Sections) -> Iterator[Finding]:
             yield location, 'has no url; set url = "https://host/v1", or vendor = "…" for a hosted API'
         elif upstream.url is None and has_placeholder(upstream.row(name).base):
             yield location, f"has no url; it differs between accounts, as in {upstream.row(name).base}"
+        if any(UNEXPANDED.fullmatch(key.get_secret_value()) for key in upstream.key):
+            yield (*location, "key"), "is no key but the name of a variable; write ${NAME}"
         if upstream.auth == "client" and upstream.key:
             yield (*location, "key"), 'is not used with auth = "client", which sends the key of each caller'
         for header in NEVER_FORWARDED.intersection(upstream.forward_headers):
@@ -145,7 +157,7 @@ def _routes(sections: Sections) -> Iterator[Finding]:
             yield location, "expected the name of a model, in which * matches any characters"
         for candidate in route.named:
             if candidate.upstream not in sections.upstreams:
-                yield location, _unknown_upstream(candidate, sections.upstreams)
+                yield location, _unknown_upstream(candidate, sections)
         for candidate in route.named:
             yield from ((location, text) for text in _model_problems(candidate, pattern, sections))
         if any(_is_alone(index, route.to) for index in range(len(route.to))):
@@ -191,8 +203,11 @@ def _is_alone(index: int, candidates: Sequence[CandidateSection]) -> bool:
     return candidates[index].share is not None and bool(beside) and all(one.share is None for one in beside)
 
 
-def _unknown_upstream(candidate: CandidateSection, upstreams: Mapping[str, UpstreamSection]) -> str:
-    name, text = candidate.upstream, f'no upstream is named "{candidate.upstream}"'
+def _unknown_upstream(candidate: CandidateSection, sections: Sections) -> str:
+    name, upstreams = candidate.upstream, sections.upstreams
+    text = f'no upstream is named "{name}"'
+    if candidate.to in sections.routes:
+        return f"{text}; a route leads to upstreams, not to another route: repeat its candidates"
     close = suggestion(name, upstreams)
     if close:
         return f'{text}; did you mean "{close}"?'

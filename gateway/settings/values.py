@@ -85,6 +85,8 @@ def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
         raise ValueError("must not hold a user name or a password; the key has a separate variable")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query (?) or a fragment (#): paths are put behind it")
+    if found := re.search(r"/(chat/completions|messages|responses)/?$", parts.path):
+        raise ValueError(f"must be the base of the API: leave out {found[0].rstrip('/')}, which is put behind it")
     if not parts.port and parts.port is not None:
         raise ValueError("port 0 cannot be connected to")
     if not re.fullmatch(r"[0-9A-Za-z.:_-]+", parts.hostname or ""):

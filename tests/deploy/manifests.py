@@ -33,6 +33,7 @@ VALUES: dict[str, tuple[dict[str, Any], set[str]]] = {
             "secret": SECRET,
             "settings": {"max_attempts": 2, "model_big": "some/model", "log_level": "warning"},
             "image": {"pullSecrets": [{"name": "registry"}]},
+            "config": '[upstreams]\nopenrouter = { key = "${OPENROUTER_API_KEY}" }\n',
             "front": {
                 "ingress": {"enabled": True, "host": "llm.example", "className": "nginx", "tlsSecret": "tls"},
                 "nodeSelector": {"pool": "web"},
@@ -44,7 +45,7 @@ VALUES: dict[str, tuple[dict[str, Any], set[str]]] = {
             "networkPolicy": {"enabled": True, "prometheusNamespace": "monitoring"},
         },
         {
-            *("Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget"),
+            *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget"),
             *("PrometheusRule", "Secret", "Service", "ServiceMonitor"),
         },
     ),

@@ -103,6 +103,19 @@ def test_the_context_of_the_image_has_all_that_is_copied() -> None:
     assert all((ROOT / name).exists() for name in names)
 
 
+def test_the_chart_mounts_the_file_that_the_gateway_is_told_to_read() -> None:
+    [named] = re.findall(r"name: GATEWAY_CONFIG, value: (\S+?)\}", TEMPLATES)
+    [folder] = re.findall(r"name: config, mountPath: ([^,]+),", TEMPLATES)
+    [file] = re.findall(r"^  (\S+): \|$", (CHART / "templates/config.yaml").read_text(), re.MULTILINE)
+    assert named == f"{folder}/{file}"
+
+
+def test_every_unit_reads_its_configuration_again_on_reload() -> None:
+    units = [path.read_text() for path in (DEPLOY / "systemd").glob("*.service")]
+    assert units
+    assert all("ExecReload=/bin/kill -HUP $MAINPID" in unit for unit in units)
+
+
 def test_the_chart_ships_the_rules_that_are_tested() -> None:
     assert (CHART / "rules.yml").resolve() == DEPLOY / "prometheus/rules.yml"
 

@@ -55,6 +55,9 @@ spec:
         - {name: GATEWAY_REDIS_URL, value: {{ .root.Values.redisUrl | quote }}}
         {{- end }}
         - {name: GATEWAY_DRAIN_SECONDS, value: {{ .root.Values.drainSeconds | quote }}}
+        {{- if .root.Values.config }}
+        - {name: GATEWAY_CONFIG, value: /etc/dragoman/gateway.toml}
+        {{- end }}
         {{- if .values.slots }}
         - {name: GATEWAY_WORKER_SLOTS, value: {{ .values.slots | quote }}}
         {{- end }}
@@ -92,9 +95,17 @@ spec:
         capabilities: {drop: [ALL]}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
+        {{- if .root.Values.config }}
+        # The directory, not the file alone: a changed file then reaches running pods, which read it again.
+        - {name: config, mountPath: /etc/dragoman, readOnly: true}
+        {{- end }}
   volumes:
     - name: tmp
       emptyDir: {medium: Memory, sizeLimit: 64Mi}
+    {{- if .root.Values.config }}
+    - name: config
+      configMap: {name: {{ include "dragoman.name" .root }}-config}
+    {{- end }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
