@@ -29,7 +29,7 @@ class FrameReader:
             return b""
         if self._after_cr or piece.find(b"\r") >= 0:
             piece, self._after_cr = unify_line_ends(piece, after_cr=self._after_cr)
-        if END not in piece and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
+        if piece.find(END) < 0 and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             self._keep(piece)
             return b""
         # The rest waits for the next read; joining pieces once keeps this linear.

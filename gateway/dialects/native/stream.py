@@ -146,7 +146,7 @@ class NativeStream:
         if not data:
             return b""
         head = self._blocks.head
-        if head and data.startswith(head) and SIGNED not in data:
+        if head and data.startswith(head) and data.find(SIGNED) < 0:
             frames = data.count(END)
             # The common case, a read of deltas of the open block only, is passed on without being parsed.
             if frames == 1 or data.count(END + head) == frames - 1:
@@ -178,6 +178,11 @@ class NativeStream:
         output: list[bytes] = []
         try:
             for frame in frames:
+                head = self._blocks.head
+                if head and frame.startswith(head) and frame.find(SIGNED) < 0:  # a delta of the open block
+                    self._size += len(frame) + len(END) - DELTA_OVERHEAD
+                    output.append(frame + END)
+                    continue
                 output += self._take_frame(frame)
                 if self.done:
                     break
@@ -240,9 +245,6 @@ class NativeStream:
         if name == b"content_block_delta":
             frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
             self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
-            head = self._blocks.head
-            if head and frame.startswith(head) and SIGNED not in frame:
-                return frame + END
             output = self._blocks.delta(to_object(payload), frame + END)
             self.started = True
             return ended + output
