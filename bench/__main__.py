@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     counted = commands.add_parser("instructions", help="machine instructions, which do not depend on who else computes")
     counted.set_defaults(run=_instructions)
+    _add_targets(counted, "gateway,routed,native,bare")
     cases = ",".join(instructions.REQUESTS)
     counted.add_argument("--cases", default=cases, help="comma-separated; default: all of %(default)s")
 
@@ -171,8 +172,7 @@ def _instructions(options: argparse.Namespace) -> int:
     for case in cases:
         if case not in instructions.REQUESTS:
             sys.exit(f"bench: no case {case!r}: {', '.join(instructions.REQUESTS)}")
-    native = gateway_recipe("native", GATEWAY_DIALECT="messages")
-    counted = instructions.measure([gateway_recipe(), routed_recipe(), native, BARE], cases, _say)
+    counted = instructions.measure(_recipes(options), cases, _say)
     path = results.store_json("instructions", counted.machine, asdict(counted))
     print(instructions.render(counted))
     print(f"\nraw figures: {path}")

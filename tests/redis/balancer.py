@@ -24,9 +24,12 @@ class Balanced:
 
     async def fail_over(self) -> None:
         """Let replica and primary change places. No write is lost, and no connection breaks."""
-        async with self.primary.client() as old:
+        async with self.primary.client() as old, self.replica.client() as new:
             await old.execute_command("FAILOVER", "TO", "127.0.0.1", self.replica.options["port"])
-            while (await old.execute_command("ROLE"))[0] != b"slave":
+            # Both are replicas for a moment.
+            while (await old.execute_command("ROLE"))[0] != b"slave" or (await new.execute_command("ROLE"))[
+                0
+            ] != b"master":
                 pass
         self.primary, self.replica = self.replica, self.primary
         self.proxy.target = self.primary.url
