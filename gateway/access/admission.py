@@ -135,7 +135,7 @@ class Admission:
         """Count what was used. Never waits; never raises."""
         self._held.pop(grant.id, None)
         if grant.is_local:
-            self.local.settle(grant.scopes, used.input, used.output)
+            self.local.settle(grant.scopes, used.output)
             names = [(scope["name"], budget["name"]) for scope in grant.budgets for budget in scope["budgets"]]
             self.money.settle(names, grant.money, used.cost)
             if not used.entry:

@@ -68,7 +68,7 @@ class LocalRates:
             if old is not None and new is not None and old < new and clock > now:
                 self._clocks[name, kind] = now + (clock - now) * old / new
 
-    def settle(self, scopes: tuple[str, ...], input_tokens: int, output_tokens: int) -> None:
+    def settle(self, scopes: tuple[str, ...], output_tokens: int) -> None:
         """Count the answer's tokens, and the end of the request."""
         now = self.clock()
         for name in scopes:

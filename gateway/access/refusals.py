@@ -11,6 +11,7 @@ import orjson
 from gateway.access.directory import ScopeRules
 from gateway.access.records import DEPLOYMENT, to_dollars
 from gateway.errors import BudgetSpent, GatewayError, RateLimited
+from gateway.json_values import to_time
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -63,7 +64,7 @@ def to_headers(state: Mapping[str, Any]) -> Headers:
 
 @lru_cache(maxsize=256)  # limits are full again at the same few seconds: with little use, in this one
 def _to_time(seconds: str) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_time(int(seconds))
 
 
 @lru_cache(maxsize=256)

@@ -42,7 +42,7 @@ def test_output_of_exactly_a_minutes_worth_refuses_the_next_request() -> None:
     local, clock = rates()
     limits = ((SCOPE, RateLimits(output_tokens=60)),)
     assert local.admit(limits, 0) is None
-    local.settle((SCOPE,), 0, 60)
+    local.settle((SCOPE,), 60)
     assert local.admit(limits, 0) == (SCOPE, "output_tokens", 0.0)
     clock.now += 1
     assert local.admit(limits, 0) is None
@@ -53,7 +53,7 @@ def test_refusal_by_one_scope_takes_nothing_from_the_others() -> None:
     both = ((SCOPE, RateLimits(requests=1)), ("tenant:red", RateLimits(concurrency=1)))
     assert local.admit((both[1],), 0) is None
     assert local.admit(both, 0) == ("tenant:red", "concurrency", 1.0)
-    local.settle(("tenant:red",), 0, 0)
+    local.settle(("tenant:red",), 0)
     assert local.admit(both, 0) is None
     assert local.admit((both[0],), 0) is not None
 
@@ -63,10 +63,10 @@ def test_processes_divide_a_limit_and_each_keeps_one() -> None:
     limits = ((SCOPE, RateLimits(requests=9, concurrency=2)),)
     assert local.admit(limits, 0) is None
     assert local.admit(limits, 0) == (SCOPE, "concurrency", 1.0)
-    local.settle((SCOPE,), 0, 0)
+    local.settle((SCOPE,), 0)
     for _ in range(2):
         assert local.admit(limits, 0) is None
-        local.settle((SCOPE,), 0, 0)
+        local.settle((SCOPE,), 0)
     assert local.admit(limits, 0) == (SCOPE, "requests", 20.0)
 
 
