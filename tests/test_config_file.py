@@ -225,6 +225,10 @@ def test_variable_of_the_one_upstream_form_is_not_mixed_with_the_file(monkeypatc
         (TWO, 'gateway.toml:1: upstreams: there are no [routes]; add one, such as "*" = ["a", "cloud"]'),
         ("[upstreams.openai]", 'gateway.toml:1: upstreams.openai: has no key; set key = "${NAME}" with the variable'),
         (TWO + '[routes]\n"*" = ["a", "cloud", "a"]', 'gateway.toml:5: routes."*": lists "a" twice'),
+        (
+            '[upstreams]\na = { url = "http://a/v1" }\n[params]\ntemprature = 1\nrepeat_penalty = 1\nmin_tokens = 9',
+            "gateway.toml:4: params.temprature: is no parameter of Messages or chat completions; did you mean",
+        ),
     ],
 )
 def test_doubtful_line_is_a_warning(text: str, warning: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from gateway.schemas.anthropic import MessagesRequest
+from gateway.schemas.openai import ChatRequest
 from gateway.settings.config_file import ConfigFile
 from gateway.settings.lines import Location
 from gateway.settings.sections import (
@@ -53,6 +55,7 @@ FORM_OF_TABLE: Final[Mapping[Location, str]] = {
     ("upstreams",): 'expected a table of upstreams by name: [upstreams], then NAME = { url = "https://host/v1" }',
     ("routes",): 'expected a table of routes by model: [routes], then "MODEL" = "UPSTREAM"',
 }
+PARAMETERS: Final = frozenset(MessagesRequest.__annotations__) | frozenset(ChatRequest.__annotations__)
 # A variable that is written without its braces, or not as a name, and would be sent as a key.
 UNEXPANDED: Final = re.compile(r"\$\w*|\$\{\}")
 
@@ -69,7 +72,7 @@ class Findings:
 
 def check_sections(sections: Sections, file: ConfigFile) -> Findings:
     errors = [*_upstreams(sections), *_routes(sections), *_policies(sections)]
-    warnings = [*_repeated(sections, file), *_unused(sections), *_keyless(sections)]
+    warnings = [*_repeated(sections, file), *_unused(sections), *_keyless(sections), *_misspelled(sections)]
     return Findings(tuple(file.problem(*each) for each in errors), tuple(file.problem(*each) for each in warnings))
 
 
@@ -112,8 +115,8 @@ def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> 
     return cleaned
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, list(known), 1, 0.6)), "")
+def suggestion(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    return next(iter(difflib.get_close_matches(name, list(known), 1, likeness)), "")
 
 
 def _keys_at(location: Location) -> Iterable[str]:
@@ -168,6 +171,24 @@ def _routes(sections: Sections) -> Iterator[Finding]:
 
 
 def _policies(sections: Sections) -> Iterator[Finding]:
+    for location, name, value in _parameters(sections):
+        try:
+            to_policy(name, value)
+        except ValueError as error:
+            yield location, str(error)
+
+
+def _misspelled(sections: Sections) -> Iterator[Finding]:
+    """Find names that are nearly those of parameters. Others are passed on: servers have their own."""
+    for location, name, _ in _parameters(sections):
+        first = name.partition(".")[0]
+        close = "" if first in PARAMETERS else suggestion(first, PARAMETERS, 0.88)
+        if close:
+            yield location, f'is no parameter of Messages or chat completions; did you mean "{close}"?'
+
+
+def _parameters(sections: Sections) -> Iterator[tuple[Location, str, Any]]:
+    """Yield place, name and rule of each parameter of the file."""
     tables: list[tuple[Location, Mapping[str, Any]]] = [(("params",), sections.params)]
     for name, upstream in sections.upstreams.items():
         tables.append((("upstreams", name, "params"), upstream.params))
@@ -176,11 +197,7 @@ def _policies(sections: Sections) -> Iterator[Finding]:
             (("routes", pattern, "params"), table) for table in (route.params, *(one.params for one in route.named))
         ]
     for location, table in tables:
-        for name, value in table.items():
-            try:
-                to_policy(name, value)
-            except ValueError as error:
-                yield (*location, name), str(error)
+        yield from (((*location, name), name, value) for name, value in table.items())
 
 
 def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection) -> bool:
