@@ -91,10 +91,6 @@ class Admission:
         if self._link is not None:
             await self._link.open()
 
-    def is_free(self, context: Context) -> bool:
-        """Return True for a request without limits and without usage reports, for which there is nothing to reserve."""
-        return self.server is None and (not self.directory.has_limits or not self._prepared_for(context).scopes)
-
     def is_limited(self, context: Context) -> bool:
         """Return True for a request to which a limit or a budget applies, or may apply by its models."""
         return self.directory.has_limits and bool(self._prepared_for(context).names)

@@ -47,14 +47,10 @@ def to_state(raw: bytes | str) -> Mapping[str, Any]:
 def to_headers(state: Mapping[str, Any]) -> Headers:
     """Return the headers for the tightest limit of each kind (limit, remaining, when it is full again) and budget."""
     headers: list[tuple[str, str]] = []
-    for kind, (limit_header, remaining_header, reset_header) in LIMIT_HEADERS.items():
+    for kind, names in LIMIT_HEADERS.items():
         if kind in state:
             limit, remaining, full_at = state[kind]
-            headers += (
-                (limit_header, str(limit)),
-                (remaining_header, str(remaining)),
-                (reset_header, _to_time(full_at)),
-            )
+            headers += zip(names, (limit, remaining, _to_time(full_at)), strict=True)
     if "budgets" in state:
         share, ends = max([(int(spent) / max(1, int(amount)), end) for _, _, spent, _, amount, end in state["budgets"]])
         if share < 1:

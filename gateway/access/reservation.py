@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Need:
     """The most that a request may take: `want` nano-dollars, or `least` with a smaller answer; `input` tokens.
 

@@ -45,15 +45,16 @@ async def _reserved(
 ) -> Grant | None:
     prompt, context, routes = plan.prompt, plan.context, (plan.route, *plan.fallbacks)
     assert prompt is not None
-    reach = check_models(admission, context, plan.route, prompt.request)
+    is_limited = admission.is_limited(context)
+    reach = check_models(admission, context, plan.route, prompt.request, is_limited=is_limited)
     key = admission.directory.record_of(context)
     asked = asked_tokens(prompt.request)
     most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
-    if most == asked and admission.is_free(context):
-        return None
+    if most == asked and not is_limited and admission.server is None:
+        return None  # there is nothing to reserve, and nothing to report
     plan.unknown_price = ASSUMED if admission.unknown_price == "assume" else None
     worst, need = UNCOUNTED, Need()
-    if admission.is_limited(context):
+    if is_limited:
         prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
         worst = worst_case(prompt, routes, reach, table, unknown=admission.unknown_price, prompts=prompts)
         most = max(most, worst.shortest)
@@ -62,7 +63,7 @@ async def _reserved(
     grant = await _granted(admission, context, need, plan.route, reach)
     if grant is not None:
         context.reply_headers = grant.headers
-    is_limited = grant is not None and bool(grant.scopes)
+    is_limited = grant is not None and bool(grant.scopes)  # by the groups of its models, too
     bought = most if grant is None or not is_limited else worst.affordable(grant.money, need, most)
     if asked > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
@@ -85,7 +86,7 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     """Admit a request that the cache answers: it counts as one, without tokens or cost. Raises as `admitted` does."""
     if admission is None:
         return
-    reach = check_models(admission, context, route, request)
+    reach = check_models(admission, context, route, request, is_limited=admission.is_limited(context))
     grant = await _granted(admission, context, Need(), route, reach)
     if grant is not None:
         context.reply_headers = grant.headers
@@ -98,11 +99,13 @@ async def _granted(admission: Admission, context: Context, need: Need, route: Ro
     return await admission.admit(context, need, *names, any_model=any_model)
 
 
-def check_models(admission: Admission, context: Context, route: Route, request: Mapping[str, Any]) -> Reach:
+def check_models(
+    admission: Admission, context: Context, route: Route, request: Mapping[str, Any], *, is_limited: bool
+) -> Reach:
     """Return what the request reaches. Raises PermissionDenied for models that its key may not use."""
     key = admission.directory.check(context, route.requested, route.target.model)
     restricts = key is not None and bool(key.models)
-    if not (restricts or admission.is_limited(context)):
+    if not (restricts or is_limited):
         return NOTHING_ELSE  # nothing depends on it
     reach = reach_of(request)
     if key is not None and restricts:

@@ -75,7 +75,9 @@ NOTHING_ELSE: Final = Reach()
 
 def reach_of(request: Mapping[str, Any]) -> Reach:
     """Return what a request reaches, in the form of Messages or of chat completions."""
-    parts = [*_of_tools(request.get("tools")), *_of_conversation(request.get("messages"))]
+    parts = _of_conversation(request.get("messages"))
+    if "tools" in request:
+        parts += _of_tools(request["tools"])
     if not FIELDS.isdisjoint(request):
         scopes = [("", request), *((f"{name}.", request.get(name)) for name in NAMESPACES)]
         parts += [part for path, scope in scopes if isinstance(scope, Mapping) for part in _of_fields(scope, path)]
@@ -168,8 +170,8 @@ def _of_conversation(messages: Any) -> list[Reach]:
     """A system message after a user's may bring a tool along (`tool_addition`)."""
     if not isinstance(messages, list):
         return []
-    found = []
-    for index, message in enumerate(messages[known_messages(messages) :], known_messages(messages)):
+    found, known = [], known_messages(messages)
+    for index, message in enumerate(messages[known:], known):
         if type(message) is dict and message.get("role") == "system":
             found += [_of_tool(tool, f"messages.{index}") for tool in _added(message) if _runs(tool)]
     return found

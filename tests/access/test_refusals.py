@@ -117,7 +117,7 @@ def test_budget_without_room_has_no_headers_of_an_admission() -> None:
 
 def test_state_of_limits_is_read_with_what_is_left_of_budgets() -> None:
     assert to_state(b"[]") == {}
-    state = to_state(b'{"requests": [5, 3, "1798804800"], "budgets": [["key:a", "day/UTC", "4", "3", "10", "9"]]}')
+    state = to_state(b'{"requests": ["5", "3", "1798804800"], "budgets": [["key:a", "day/UTC", "4", "3", "10", "9"]]}')
     headers = dict(to_headers(state))
     assert headers["anthropic-ratelimit-requests-remaining"] == "3"
     assert headers["anthropic-ratelimit-requests-reset"] == "2027-01-01T12:00:00Z"

@@ -91,6 +91,7 @@ for i, scope in ipairs(request.scopes) do
   writes[i] = write
 end
 
+for _, rate in pairs(tightest) do rate[1], rate[2] = string.format('%.0f', rate[1]), string.format('%.0f', rate[2]) end
 if #budgets > 0 then tightest.budgets = budgets end
 local state = cjson.encode(tightest)
 if refusal then
