@@ -18,7 +18,7 @@ from gateway.telemetry.metrics import BUDGET_ALERTS
 
 log = structlog.get_logger()
 
-# `account.lua` tells the sums of budgets from the first one on.
+# `account.lua` returns the sums of budgets from the first threshold on.
 THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
 # Alerts that wait for a webhook which does not answer; the oldest are dropped, and all are in the log.
 MAX_WAITING: Final = 100

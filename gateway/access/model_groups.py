@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 # Between a scope and a model group, in the names of limits.
 SEPARATOR: Final = "/"
-# Warnings of one kind: a log with one for each of 100,000 keys helps nobody.
+# Warnings of one kind, at most: one for each of 100,000 keys would fill the log.
 MAX_TOLD: Final = 100
 
 

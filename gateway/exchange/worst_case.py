@@ -64,26 +64,21 @@ class WorstCase:
         fixed = self.prompts * (price.request + tokens * max(price.input, price.cache_write))
         if self.calls:
             fixed += self._cost_of_calls(tokens, most, price)
-        least, written = min(most, max(floor, self.shortest)) if floor else most, self._written(price)
+        least, written = min(most, max(floor, self.shortest)) if floor else most, self._token_price(price)
         want = ceil((fixed + most * written) * NANO)
         return Need(want, ceil((fixed + least * written) * NANO), input_tokens, self.unpriced)
 
     def affordable(self, money: int, need: Need, most: int) -> int:
         """Return the longest answer that the granted money buys."""
-        if money >= need.want:
+        if self.price is None or money >= need.want:
             return most
-        written = self.answer_price(need.input)
+        written = self._token_price(self._price_for(ceil(need.input * INPUT_MARGIN)))
         if written == 0:
             return most
         return max(1, min(most, most - ceil((need.want - money) / (written * NANO))))
 
-    def answer_price(self, input_tokens: int) -> float:
+    def _token_price(self, price: Price) -> float:
         """Return the price of one more token of the answer's length."""
-        if self.price is None:
-            return 0.0
-        return self._written(self._price_for(ceil(input_tokens * INPUT_MARGIN)))
-
-    def _written(self, price: Price) -> float:
         return price.output * (self.answers + self.calls)
 
     def _price_for(self, tokens: int) -> Price:
@@ -116,7 +111,7 @@ def worst_case(
     answers, first = answers_of(prompt), routes[0]
     is_plain = reach is NOTHING_ELSE and TIER_FIELDS.isdisjoint(prompt.request)
     if is_plain and len(routes) == 1 and first.policy is None and first.rule.overflow is None:
-        # What most requests are, in a quarter of the time of all that follows.
+        # What most requests are: all that follows comes to the same, in more steps.
         price = _own_price(first) or (ASSUMED if unknown == "assume" else None)
         window = first.target.context_length or USUAL_WINDOW
         return WorstCase(price, "" if price is not None else first.target.model, prompts, answers, window=window)

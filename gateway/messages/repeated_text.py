@@ -24,8 +24,10 @@ LARGE_MEDIA: Final = 128 * 1024
 
 
 class Base64(Written):
-    """The data of an image or a document, but for its beginning. It holds no text that begins with a quote or a
-    backslash."""
+    """The data of an image or a document, but for its beginning.
+
+    It holds no text that begins with a quote or a backslash.
+    """
 
     __slots__ = ()
 

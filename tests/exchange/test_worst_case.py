@@ -196,3 +196,12 @@ def test_every_answer_of_a_chat_request_that_is_passed_on_is_counted() -> None:
 def test_candidate_for_long_prompts_whose_upstream_is_gone_is_left_out() -> None:
     [route] = TABLE.resolve("long")
     assert RoutingTable((OTHER,), RULES[2:3]).overflow_of(route) == []
+
+
+@pytest.mark.parametrize("unknown", ["assume", "free", "refuse"])
+@pytest.mark.parametrize("model", ["m/a", "m/unknown"])
+def test_plain_request_is_priced_as_by_all_rules(model: str, unknown: UnknownPrice) -> None:
+    prompt, routes = Prompt({"model": model, "max_tokens": 9, "messages": []}, 100), TABLE.resolve(model)
+    nothing = Reach()  # equal to NOTHING_ELSE, but not known to be so
+    cases = [worst_case(prompt, routes, reach, TABLE, unknown=unknown) for reach in (NOTHING_ELSE, nothing)]
+    assert cases[0] == cases[1]

@@ -97,7 +97,7 @@ class Entry:
         return self.source.place("model_list", self.number, *keys)
 
     def note(self, key: str, text: str = NOT_CARRIED) -> None:
-        """Note what becomes of a parameter of the deployment."""
+        """Add a note about a parameter of the deployment."""
         self.imported.note(self.place("litellm_params", key), text)
 
 

@@ -41,7 +41,8 @@ FIRST_PAUSE: Final = 10.0
 LONGEST_PAUSE: Final = 3600.0
 PAUSE_GROWTH: Final = 4
 CONFIRMED: Final = 0.1
-# Live requests are slower during a trial. Of the time, trials take no more than this part, so that no p99 shows them.
+# Live requests are slower during a trial. Trials take at most this part of the time, so that no p99 shows them. It is
+# more only where one takes longer than this part of LONGEST_PAUSE.
 TRIAL_SHARE: Final = 1 / 200
 # There are no trials while less than this part of what is allowed is in use.
 IN_USE: Final = 0.8
