@@ -1,8 +1,9 @@
 """The markup in which models write tool calls, as text to calls.
 
-Each model family has a form of its own: JSON within tags (Hermes, Qwen, Granite, Kimi, Mistral, Llama, gpt-oss, older
-DeepSeek), or tags for each value (Qwen3-Coder, GLM, MiniMax, DeepSeek from V3.2 on). Values in tags have no types; the
-schema of the tool that is called gives them. A text is read only if it is calls from beginning to end.
+Each model family has a form of its own: JSON within tags (Hermes, Qwen, Granite, Kimi, Mistral, Llama, LongCat,
+gpt-oss, older DeepSeek), or tags for each value (Qwen3-Coder, Seed, GLM, MiniMax, DeepSeek from V3.2 on). Values in
+tags have no types; the schema of the tool that is called gives them. A text is read only if it is calls from beginning
+to end.
 """
 
 import re
@@ -28,12 +29,14 @@ BEGINNINGS = (
     "<minimax:tool_call>",
     "<｜tool▁calls▁begin｜>",
     "<|channel|>commentary to=functions.",
+    "<seed:tool_call>",
+    "<longcat_tool_call>",
 )
 FUNCTION = "<function="
 NAME = re.compile(r"[^\s<>{\[]*")
 # Of markup that begins with a tool's name: what may stand behind it, without white space.
 BEHIND_NAME = {
-    FUNCTION: ("><parameter=", "></function>"),
+    FUNCTION: ("><parameter=", "></function>", ">{"),
     "<tool_call>": ("<arg_key>", "</tool_call>"),
     "[TOOL_CALLS]": ("[ARGS]", "[CALL_ID]", "{"),
 }
@@ -55,7 +58,9 @@ END_MARKS = (
     "<｜end▁of▁sentence｜>",
 )
 
-TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>\s*", re.DOTALL)
+TAGGED = re.compile(r"<((?:longcat_)?tool_call)>\s*(\{.*?\})\s*</\1>\s*", re.DOTALL)
+# Llama 3.1's with JSON between the tags.
+NAMED_TAG = re.compile(r"<function=([\w.-]+)>\s*(\{.*?\})\s*</function>\s*", re.DOTALL)
 LISTS = {"[TOOL_CALLS]": "", "<|python_tag|>": "", "<|tool_call|>": "<|/tool_call|>", "<tool_calls>": "</tool_calls>"}
 # Mistral's from 2025 on: a name and an object, without a list around them.
 NAMED = re.compile(
@@ -109,7 +114,7 @@ QWEN_CODER = Tags(
     re.compile(r"<parameter=([^<>\n]+)>"),
     re.compile(r"</parameter>\s*(?=<parameter=|</function>)"),
     "</function>",
-    re.compile(r"(?:</?tool_call>|\s)*"),
+    re.compile(r"(?:</?(?:seed:)?tool_call>|\s)*"),
 )
 GLM = Tags(
     re.compile(r"<tool_call>\s*([\w.-]+)\s*(?=<arg_key>|</tool_call>)"),
@@ -187,7 +192,11 @@ def _without_end_marks(text: str) -> str:
 
 
 def _read_tagged(text: str, _: Schemas) -> list[WrittenCall]:
-    return _all_of(text, TAGGED, lambda found: _of_object(found[1]))
+    return _all_of(text, TAGGED, lambda found: _of_object(found[2]))
+
+
+def _read_named_tags(text: str, _: Schemas) -> list[WrittenCall]:
+    return _all_of(text, NAMED_TAG, lambda found: _checked("", found[1], found[2]))
 
 
 def _read_kimi(text: str, _: Schemas) -> list[WrittenCall]:
@@ -269,6 +278,7 @@ def _skipped(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 READERS: tuple[Callable[[str, Schemas], list[WrittenCall]], ...] = (
     _read_tagged,
+    _read_named_tags,
     _read_kimi,
     _read_dsml,
     _read_deepseek,

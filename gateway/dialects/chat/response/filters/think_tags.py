@@ -14,18 +14,23 @@ from gateway.dialects.chat.response.filters.stop_sequences import overlap
 from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
 
-# Most open models; Gemini and Gemma; gpt-oss on Bedrock; Seed; Mistral's Magistral (all 2025-11).
+# Most open models; Gemini and Gemma; gpt-oss on Bedrock; Seed; Mistral's Magistral (all 2025-11); Kimi's older ones;
+# gpt-oss on servers that leave its channels in the text.
 TAGS = {
     "<think>": "</think>",
     "<thought>": "</thought>",
     "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|channel|>analysis<|message|>": "<|end|>",
 }
 OPENINGS = tuple(TAGS)
 CLOSINGS = tuple(TAGS.values())
 # How text begins that has to be looked at.
-TAG_STARTS = ("<", "[")
+TAG_STARTS = ("<", "[", "◁")
+# Marks of gpt-oss in front of its text, behind thinking or without any, in their order.
+TEXT_MARKS = ("<|start|>assistant", "<|channel|>final<|message|>")
 
 
 def with_think_tags(target: PieceTarget, reply: Reply) -> PieceTarget:
@@ -80,8 +85,9 @@ class ThinkTags(PieceFilter):
         if self._place is TagPosition.INSIDE:
             self._look_for_closing()
         if self._place is TagPosition.GAP:
-            self._held = self._held.lstrip()
-            if self._held:
+            for mark in TEXT_MARKS:
+                self._held = self._held.lstrip().removeprefix(mark)
+            if self._held and not any(mark.startswith(self._held) for mark in TEXT_MARKS):
                 self.release()
 
     def add_thinking(self, text: str, entries: Sequence[ReasoningEntry]) -> None:
@@ -126,7 +132,9 @@ class ThinkTags(PieceFilter):
         elif closing := _first_of(CLOSINGS, text):  # of thinking that the server has taken out
             self._place = TagPosition.GAP
             self._blank, self._held = [], text[len(closing) :]
-        elif not any(tag.startswith(text) for tag in (*openings, *CLOSINGS)):
+        elif text.startswith(TEXT_MARKS):
+            self._place, self._blank = TagPosition.GAP, []
+        elif not any(tag.startswith(text) for tag in (*openings, *CLOSINGS, *TEXT_MARKS)):
             self.release()
 
     def _look_for_closing(self) -> None:

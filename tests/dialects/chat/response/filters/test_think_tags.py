@@ -164,3 +164,19 @@ def test_a_tag_at_the_start_of_reasoning_details_is_left_out(cut: int) -> None:
     stream = sse(*deltas, say("Yes."), finish()) + DONE
     blocks = convert(stream, reply(think_tags=True)).blocks
     assert [block.get("thinking", "").strip() for block in blocks] == ["Hm. So.", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "said"),
+    [
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "a", "b"),
+        ("<|start|>assistant<|channel|>final<|message|>b", "", "b"),
+        ("<|channel|>final<|message|>b", "", "b"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>", "a", "<|start|>"),
+        ("<|start|>b", "", "<|start|>b"),
+        ("◁think▷a◁/think▷ b", "a", "b"),
+    ],
+)
+def test_marks_around_channels_are_no_text(text: str, thought: str, said: str) -> None:
+    expected = [pair for pair in (("thinking", thought), ("text", said)) if pair[1]]
+    assert told(text) == told(*text) == expected
