@@ -9,7 +9,9 @@ read may cut anywhere, a character or a CRLF included. It is written around `byt
 streamed delta.
 """
 
+import re
 from codecs import BOM_UTF8
+from typing import Final
 
 from gateway.errors import UpstreamError
 
@@ -24,10 +26,15 @@ SHORT_TAIL = 4096
 
 # In front of the payload of an event so named. No JSON begins like it, so that it is taken for no other payload.
 ERROR_EVENT = b"event: error\n"
+# How lines of an event stream begin.
+LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 # Names of events that report a failure.
 FAILURES = frozenset({b"error", b"exception", b"failure", b"fatal"})
 # Names of events without content.
 SIGNS_OF_LIFE = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
+# Data without content: a sign of life or a comment that a server wrote as data, or a value in place of an object.
+REPEATED_NAME: Final = re.compile(rb"\A(?:data:\s*+)++")
+NO_CONTENT: Final = re.compile(rb"(?::.*|null|\[\]|ping|pong|heartbeat|keep-?alive)?\Z", re.IGNORECASE | re.DOTALL)
 
 
 class EventParser:
@@ -102,6 +109,22 @@ class EventParser:
             payloads.append(ERROR_EVENT + payload)
         elif payload and name not in SIGNS_OF_LIFE:
             payloads.append(payload)
+
+
+def holds_events(body: bytes) -> bool:
+    """Return whether a whole body is an event stream, by its first line: content types are often wrong."""
+    return body.lstrip().startswith(LINES)
+
+
+def meant_by(payload: bytes) -> bytes:
+    """Return what data stand for that do not begin like JSON: nothing, or what is behind a second `data:`.
+
+    Servers made with a library that writes the field's name write it once more (sse-starlette, 2026).
+    """
+    if payload.startswith(ERROR_EVENT):
+        return payload
+    data = REPEATED_NAME.sub(b"", payload.strip(), count=1)
+    return b"" if NO_CONTENT.match(data) else data
 
 
 def without_mark(held: bytes, piece: bytes) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway import sse
 from gateway.errors import UpstreamError
-from gateway.sse import ERROR_EVENT, EventParser, to_event
+from gateway.sse import ERROR_EVENT, EventParser, holds_events, meant_by, to_event
 
 STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "one event": (b"data: a\n\n", [b"a"]),
@@ -146,3 +146,41 @@ def test_the_bound_is_for_one_event_not_for_the_stream() -> None:
 
 def test_an_event_for_a_client_has_a_name_and_one_line_of_data() -> None:
     assert to_event(b"ping", b'{"type":"ping"}') == b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "meant"),
+    [
+        (b"", b""),
+        (b" \n", b""),
+        (b"Keep-Alive", b""),
+        (b" ping ", b""),
+        (b": OPENROUTER PROCESSING\nmore", b""),
+        (b"null", b""),
+        (b"[]", b""),
+        (b"data: \n\n", b""),
+        (b'data: data:{"a": 1}\n\n', b'{"a": 1}'),
+        (b"data: [DONE]", b"[DONE]"),
+        (b"pinged", b"pinged"),
+        (b"[1]", b"[1]"),
+        (b"database", b"database"),
+        (ERROR_EVENT, ERROR_EVENT),
+        (ERROR_EVENT + b"ping", ERROR_EVENT + b"ping"),
+    ],
+)
+def test_data_that_do_not_begin_like_json_are_what_the_server_meant(data: bytes, meant: bytes) -> None:
+    assert meant_by(data) == meant
+
+
+def test_field_name_that_is_repeated_without_end_is_read_in_linear_time() -> None:
+    assert meant_by(b"data: " * 1_000_000 + b"x") == b"x"
+
+
+@pytest.mark.parametrize("body", [b"data: a", b"\r\nevent: a", b": a", b"id:1", b"retry:1"])
+def test_body_is_an_event_stream_by_its_first_line(body: bytes) -> None:
+    assert holds_events(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"null", b"<html>", b"Internal Server Error"])
+def test_body_is_no_event_stream(body: bytes) -> None:
+    assert not holds_events(body)

@@ -30,6 +30,10 @@ class JsonBody:
     def joined(self) -> bytes:
         return b"".join(self._pieces)
 
+    def lines(self) -> list[bytes]:
+        """Return the lines that are not blank."""
+        return [line.strip() for line in self.joined().splitlines() if line.strip()]
+
 
 class BodyForm:
     """Recognises an event stream or JSON by the first byte of an answer; content types are often wrong."""

@@ -11,7 +11,7 @@ import pytest_asyncio
 from gateway.app import running
 from gateway.settings import load_settings
 from tests.e2e.conftest import KEY
-from tests.e2e.vendor_answers import chat, messages, refusals, responses
+from tests.e2e.vendor_answers import chat, messages, refusals, responses, shapes
 from tests.e2e.vendor_answers.reading import READERS, REQUESTS
 from tests.e2e.vendor_answers.script import Script
 from tests.support.messages_server import MessagesServer, Scripted, messages_server
@@ -29,9 +29,9 @@ responses = {{ url = "{url}", dialect = "responses" }}
 "responses" = "responses/m"
 """
 TABLES = {
-    "chat": (*chat.STREAMS, *chat.WHOLES),
-    "messages": messages.MESSAGES,
-    "responses": (*responses.STREAMS, *responses.WHOLES),
+    "chat": (*chat.STREAMS, *chat.WHOLES, *shapes.CHAT, *shapes.WHOLES),
+    "messages": (*messages.MESSAGES, *shapes.MESSAGES),
+    "responses": (*responses.STREAMS, *responses.WHOLES, *shapes.RESPONSES),
 }
 
 

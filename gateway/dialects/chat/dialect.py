@@ -1,6 +1,7 @@
 """OpenAI chat completions as a dialect: request and answer converters behind one interface."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from gateway.dialects.chat.request.counting import of_chat, of_messages
 from gateway.dialects.chat.request.encode import to_json
 from gateway.dialects.chat.request.fallbacks.apply import adapted
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
+from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.chat.response.convert import to_called, to_unfinished
 from gateway.dialects.chat.response.errors.client_error import to_error
 from gateway.dialects.chat.response.images import shows_images
@@ -95,9 +97,13 @@ class ChatDialect:
         return MessageStream(prepared.reply, collects=True)
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
-        """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497)."""
+        """Convert a body that came whole: JSON, or a stream that is labelled as JSON (openclaw issue 96497).
+
+        One that could not be passed on as it is, is converted, which takes more for an answer.
+        """
         if prepared.is_original and not prepared.is_streamed:
-            return to_passed_on(body, prepared.reply)
+            with suppress(BrokenChunk):
+                return to_passed_on(body, prepared.reply)
         return to_collected(self.collect(prepared), body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:

@@ -3,6 +3,9 @@
 What a table does not name cannot be said upstream; the modules that read it decide between a note and a refusal.
 """
 
+import re
+from typing import Final
+
 from gateway.upstream.models.target import Family
 
 # Ways to think, from none to most. Snapping walks this order.
@@ -16,6 +19,8 @@ EFFORT_BEYOND = "xhigh"
 # The end of a chat stream: the data of its last event, and that event.
 DONE_MARK = b"[DONE]"
 DONE_EVENT = b"data: [DONE]\n\n"
+# The mark as servers write it.
+DONE_FORMS: Final = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.base import Answered, Asking, CountCall, Prepared
+from gateway.dialects.base import Answered, Asking, CountCall, Prepared, to_collected
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
 from gateway.dialects.native.files import may_name_files, refuse_files
@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
 from gateway.messages.tokens.estimate import to_tokens
+from gateway.sse import holds_events
 from gateway.upstream.routes.route import CONTEXT_SUFFIX, Route
 from gateway.upstream.vendors.adaptation import Adaptation
 
@@ -83,6 +84,9 @@ class NativeDialect:
         return NativeStream(prepared.reply, collects=True)
 
     def answer(self, body: bytes, prepared: Prepared) -> Answered:
+        """Convert a body that came whole: JSON, or a stream that is labelled as JSON."""
+        if holds_events(body):
+            return to_collected(self.collect(prepared), body)
         return to_answered(body, prepared.reply)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, prepared: Prepared) -> GatewayError:

@@ -4,17 +4,18 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.vocabulary import DONE_MARK
+from gateway.dialects.chat.vocabulary import DONE_FORMS
 from gateway.dialects.native.errors import to_relayed
 from gateway.errors import GatewayError, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
+from gateway.sse import meant_by
 
 
 def name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     """Return them of a frame in any form; none for a comment and for `[DONE]`. Data may name their type alone."""
     fields = [line.partition(b":")[::2] for line in frame.split(b"\n")]
-    payload = b" ".join(value.strip() for name, value in fields if name == b"data")
-    if not payload or payload == DONE_MARK:
+    payload = meant_by(b" ".join(value.strip() for name, value in fields if name == b"data"))
+    if not payload or DONE_FORMS.match(payload):
         return b"", b""
     named = next((value.strip() for name, value in fields if name == b"event"), b"")
     if named:

@@ -129,9 +129,9 @@ class NativeStream:
         return b""
 
     def message(self) -> dict[str, Any]:
-        """Fold what was collected. Raises UpstreamError for blocks that grow in an unknown way."""
+        """Fold what was collected; its usage has all that clients read. Raises UpstreamError for unknown deltas."""
         try:
-            return fold_stream(self._collected.joined() if self._collected else b"")
+            return fold_stream(self._collected.joined() if self._collected else b"") | {"usage": self.usage}
         except ValueError:
             raise UpstreamError("The upstream's stream cannot be read as one message.") from None
 

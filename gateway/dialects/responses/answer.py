@@ -72,7 +72,7 @@ class ChunkWriter:
             case "response.created" | "response.in_progress" | "response.queued":
                 self._note(to_mapping(event.get("response")))
             case "response.output_item.added":
-                yield from self._begin(place, to_mapping(event.get("item")))
+                yield from self._begin(place, to_item(event.get("item")))
             case "response.output_text.delta" | "response.refusal.delta":
                 name = "content" if kind == "response.output_text.delta" else "refusal"
                 yield from self._grow(place, name, event)
@@ -88,7 +88,7 @@ class ChunkWriter:
             case "response.output_text.annotation.added":
                 yield from self._annotate([event.get("annotation")])
             case "response.output_item.done":
-                yield from self._finish(place, to_mapping(event.get("item")))
+                yield from self._finish(place, to_item(event.get("item")))
             case (
                 "response.completed"
                 | "response.done"
@@ -265,7 +265,7 @@ class ChunkWriter:
             yield {"error": {"message": "The upstream has not finished its response."}}
             return
         is_said = any(item.kind == "message" and item.written for item in self._items.values())
-        for index, item in enumerate(to_mappings(response.get("output"))):
+        for index, item in enumerate(map(to_item, to_mappings(response.get("output")))):
             if is_said and item.get("type") == "message":  # perhaps under another index than in its deltas
                 continue
             # The list of the last event has its items in the order of their indexes.
@@ -290,6 +290,12 @@ class ChunkWriter:
         if self.max_tokens is None or encrypts_reasoning(self.upstream_model) or type(spent) is not int:
             return False
         return spent >= max(self.max_tokens, LEAST_OUTPUT)
+
+
+def to_item(value: Any) -> Mapping[str, Any]:
+    """Return an item of the output; one that has content and no type is a message."""
+    item = to_mapping(value)
+    return item if item.get("type") or "content" not in item else {**item, "type": "message"}
 
 
 def to_completion_events(response: Mapping[str, Any], writer: ChunkWriter) -> bytes:

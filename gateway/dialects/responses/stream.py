@@ -6,7 +6,7 @@ import orjson
 
 from gateway.dialects.base import Origin
 from gateway.dialects.chat.response.stream import MessageStream
-from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
+from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_FORMS
 from gateway.dialects.json_body import BodyForm
 from gateway.dialects.reply import Reply
 from gateway.dialects.responses.answer import ChunkWriter, to_completion_events, written
@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.json_values import has_too_many_values
 from gateway.messages.events import PING
 from gateway.messages.notes import Note
-from gateway.sse import ERROR_EVENT, EventParser, without_mark
+from gateway.sse import ERROR_EVENT, EventParser, meant_by, without_mark
 
 LAST_EVENTS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
 
@@ -106,6 +106,10 @@ class ResponsesStream:
 
     def _to_chunks(self, payload: bytes) -> bytes:
         payload = payload.removeprefix(ERROR_EVENT)
+        if payload[:1] != b"{":
+            payload = meant_by(payload)
+            if not payload or DONE_FORMS.match(payload):
+                return b""
         if has_too_many_values(payload):
             return b"data: %b\n\n" % payload  # for the chat stream to refuse
         try:
@@ -113,7 +117,7 @@ class ResponsesStream:
         except orjson.JSONDecodeError:
             # Passed on as it is: the chat stream reports broken JSON in its words.
             # Data that is no event is judged by the chat stream, which knows the forms of servers' failures.
-            return b"" if payload.strip() == DONE_MARK else b"data: %b\n\n" % payload
+            return b"data: %b\n\n" % payload
         if not isinstance(event, dict):
             return b""
         if isinstance(event.get("choices"), list):  # of a server that speaks chat here

@@ -9,6 +9,7 @@ from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of, to_repaired_note
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
+from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of, number_of
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, may_cut_calls, meaning_of
@@ -32,12 +33,14 @@ STOP_REASONS: Final = {
 
 
 def to_passed_on(body: bytes, reply: Reply) -> Answered:
-    """Raises the error inside a 200, and UpstreamError for a body that is no completion."""
+    """Raises the error inside a 200, and BrokenChunk for a body that cannot be passed on as it is."""
     check_answer_values(body)
     try:
         completion = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise UpstreamError(NOT_A_COMPLETION) from None
+        raise BrokenChunk(NOT_A_COMPLETION) from None
+    if isinstance(completion, list):
+        raise BrokenChunk(NOT_A_COMPLETION)
     inner = unwrapped(completion)
     told = inner.get("choices") if isinstance(inner, dict) else None
     first, finish = read_choice(inner, reply)
@@ -48,6 +51,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     notes: list[Note] = []
     is_changed = complete_choice(first, finish, reply, notes) or inner is not completion
     is_changed = is_changed or inner["choices"] is not told
+    is_changed = is_changed or bool(inner.pop("error", None))  # one that says nothing, or it would have been raised
     for choice in inner["choices"][1:]:
         is_changed = complete_choice(choice, finish_of(choice), reply, notes) or is_changed
     completion = inner
@@ -123,11 +127,13 @@ def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes,
     if not message.get("tool_calls"):
         return message is not told_message
     told = message["tool_calls"]
-    calls = to_calls(told)
+    calls = known.without_noise(to_calls(told))
     named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
         return message is not told_message
     message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in named]
+    if not named:
+        del message["tool_calls"]
     return True
 
 

@@ -32,6 +32,12 @@ class CallIndexes:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def without_noise(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out pieces that say nothing before any call has begun: the same list if there are none."""
+        if self._ids or all(map(_says_something, calls)):
+            return calls
+        return [call for call in calls if _says_something(call)]
+
     def corrected(self, call: dict[str, Any]) -> dict[str, Any]:
         """Return the piece of a call as clients need it: the same object if it is correct."""
         call_id, told = call.get("id") or "", call.get("index")
@@ -88,13 +94,21 @@ class CallIndexes:
 def to_calls(value: Any) -> list[dict[str, Any]]:
     """Return calls, or pieces of them, as a list in which ids and arguments are texts; the same list if they are.
 
-    Ollama sends arguments as an object, others one call without a list. Raises UpstreamError for any other shape.
+    Ollama sends arguments as an object, others one call without a list, or null for none. Raises UpstreamError for any
+    other shape.
     """
     calls = [value] if isinstance(value, dict) else value
+    if isinstance(calls, list) and None in calls:
+        calls = [call for call in calls if call is not None]
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise UpstreamError(UNKNOWN_SHAPE)
     texts = [_with_texts(call) for call in calls]
     return texts if any(one is not other for one, other in zip(texts, calls, strict=True)) else calls
+
+
+def _says_something(call: Mapping[str, Any]) -> bool:
+    function = call.get("function")
+    return bool(call.get("id") or call.get("custom") or (isinstance(function, dict) and any(function.values())))
 
 
 def _with_texts(call: dict[str, Any]) -> dict[str, Any]:

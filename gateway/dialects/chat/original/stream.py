@@ -17,23 +17,26 @@ from gateway.dialects.chat.original.answer import stop_reason_of
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.calls import continues_calls
 from gateway.dialects.chat.original.choice import ChoiceStream, brings_content, is_empty
+from gateway.dialects.chat.original.chunks import ChunkReader
 from gateway.dialects.chat.original.forms import ARGUMENTS, CHOICES, FACTS, MODEL, TEXT, head_of
 from gateway.dialects.chat.original.written import BRACKET, has_signs
-from gateway.dialects.chat.response.convert import to_message, to_origin
+from gateway.dialects.chat.response.chunks import BrokenChunk
+from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, to_message, to_origin
 from gateway.dialects.chat.response.delta import first_choice, number_of
-from gateway.dialects.chat.response.errors.embedded_errors import error_in, error_of_broken, error_of_event
-from gateway.dialects.chat.response.errors.refused_output import quoted_choice
+from gateway.dialects.chat.response.errors.embedded_errors import error_of_broken
 from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
-from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_MARK
+from gateway.dialects.chat.response.whole_body import to_completion
+from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_FORMS
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.clients.usage import to_chat_usage
 from gateway.dialects.frames import FrameReader
+from gateway.dialects.json_body import JsonBody
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
-from gateway.json_values import TOO_DEEP, check_answer_values
+from gateway.json_values import TOO_DEEP
 from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
-from gateway.sse import END, ERROR_EVENT, EventParser
+from gateway.sse import END, EventParser, meant_by
 
 # Servers that change more than the text with each chunk are not asked again how they write it.
 MAX_MISSES: Final = 8
@@ -43,8 +46,8 @@ class OriginalStream:
     """`shows_usage`: the client asked for the usage at the end of the stream."""
 
     __slots__ = (
-        "_after", "_before", "_brackets", "_choices", "_counts", "_end_of_plain", "_ending", "_first", "_frames",
-        "_held", "_last", "_misses", "_model", "_named", "_named_before", "_notes", "_owes_usage", "_plain_order",
+        "_after", "_before", "_brackets", "_choices", "_chunks", "_counts", "_end_of_plain", "_ending", "_first",
+        "_frames", "_held", "_misses", "_model", "_named", "_named_before", "_notes", "_owes_usage", "_plain_order",
         "_reply", "_shows_usage", "_size", "done", "failure", "has_usage", "origin", "started", "stop_reason",
     )  # fmt: skip
 
@@ -56,8 +59,8 @@ class OriginalStream:
         self._shows_usage = shows_usage
         self._frames = FrameReader()
         self._held: list[bytes] = []  # events before the first content
-        self._last: dict[str, Any] = {}  # chunk that was looked into
         self._notes: list[Note] = []
+        self._chunks = ChunkReader(reply, self._notes)
         self._first = ChoiceStream(0, reply, self._notes)
         self._choices = {0: self._first}
         self._ending: tuple[bytes, dict[str, Any]] | None = None  # event that waits, and its chunk
@@ -170,16 +173,17 @@ class OriginalStream:
 
     def _read_end(self) -> bytes:
         if self._frames.json is not None:
-            return self._take_completion(self._frames.json.joined())
-        rest = self._frames.rest()
-        told = self._take_events([rest]) if rest.strip() else b""
+            told = self._take_body(self._frames.json)
+        else:
+            rest = self._frames.rest()
+            told = self._take_events([rest]) if rest.strip() else b""
         if self.done or self.failure is not None:
             return told
         if self.is_finished:
             told += self._take_ending(None)
             self.done = True
             return told + self._owed_usage() + DONE_EVENT
-        self.failure = cut_off(has_begun=self.started or bool(self._last))
+        self.failure = cut_off(has_begun=self.started or bool(self._chunks.last))
         return told + self._without_end()
 
     def _take_events(self, events: list[bytes]) -> bytes:
@@ -223,20 +227,25 @@ class OriginalStream:
 
     def _take_payload(self, payload: bytes, event: bytes) -> bytes:
         """Return the payload as an event; `event`: as it was written, if it is to be passed on."""
-        if payload == DONE_MARK:
-            return self._finished()
-        if payload.startswith(ERROR_EVENT):
-            error: GatewayError | None = error_of_event(payload, self._reply)
-        else:
-            chunk = self._parsed(payload)
-            choice = first_choice(chunk)
-            error = error_in(chunk, choice, self._reply)
-        if error is not None:
-            choice = quoted_choice(error, self._notes)
-            chunk = {**head_of(self._last), "choices": [choice]}
-            event = b"data: " + orjson.dumps(chunk)
-        event = event or (b"data: " + payload if b"\n" not in payload else b"data: " + orjson.dumps(chunk))
-        self._last = chunk
+        if payload[:1] != b"{":
+            told, payload = payload, meant_by(payload)
+            event = event if told == payload else b"data: " + payload
+            if not payload:
+                return b""
+            if DONE_FORMS.match(payload):
+                return self._finished()
+        try:
+            chunk, is_told = self._chunks.read(payload)
+        except BrokenChunk:
+            if self.is_finished:  # noise behind the answer
+                return b""
+            raise
+        return self._take_chunk(chunk, event if is_told else b"")
+
+    def _take_chunk(self, chunk: dict[str, Any], event: bytes) -> bytes:
+        """Return the chunk's event, and what waited for it. `event`: as it was written, if that may be passed on."""
+        choice = first_choice(chunk)
+        event = event or b"data: " + orjson.dumps(chunk)
         counts = counts_of(chunk)
         if counts is not None:
             self._counts, self.has_usage = read_counts(counts), True
@@ -315,18 +324,6 @@ class OriginalStream:
         sent = {**head_of(chunk), "model": chunk.get("model"), "choices": [choice]}
         return self._named_event(b"data: " + orjson.dumps(sent), sent)
 
-    def _parsed(self, payload: bytes) -> dict[str, Any]:
-        check_answer_values(payload)
-        try:
-            chunk = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            raise error_of_broken(payload, self._reply) or UpstreamError(
-                "The upstream sent an event that is not JSON."
-            ) from None
-        if not isinstance(chunk, dict):
-            raise UpstreamError("The upstream sent an event that is not an object.")
-        return chunk
-
     def _take_choices(self, chunk: dict[str, Any]) -> bool:
         """Take what each choice brings. Return True if the chunk was corrected."""
         corrected = False
@@ -354,7 +351,7 @@ class OriginalStream:
 
     def _finished(self) -> bytes:
         """Return the end of the stream, with the finish reasons that clients wait for (opencode asks without end)."""
-        if not (self.started or self._last):
+        if not (self.started or self._chunks.last):
             raise no_answer()
         told = [self._take_ending(None)]
         self.done = self.started = True
@@ -363,7 +360,7 @@ class OriginalStream:
             if state.is_ended:
                 continue
             choice = {"index": state.number, "delta": {}, "finish_reason": None}
-            chunk = {**head_of(self._last), "model": self._reply.model, "choices": [choice]}
+            chunk = {**head_of(self._chunks.last), "model": self._reply.model, "choices": [choice]}
             told += [self._event_of(state, delta, chunk) for delta in self._end(state, choice)]
             told.append(b"data: " + orjson.dumps(chunk) + END)
         return b"".join((*told, self._owed_usage(), DONE_EVENT))
@@ -372,12 +369,18 @@ class OriginalStream:
         """Return the chunk with the counts that the client asked for, if the upstream has them elsewhere."""
         if not (self._shows_usage and self._owes_usage):
             return b""
-        usage = {**head_of(self._last), "model": self._reply.model, "choices": [], "usage": to_chat_usage(self.usage)}
-        return b"data: " + orjson.dumps(usage) + END
+        chunk = {**head_of(self._chunks.last), "model": self._reply.model, "choices": []}
+        return b"data: " + orjson.dumps(chunk | {"usage": to_chat_usage(self.usage)}) + END
 
-    def _take_completion(self, body: bytes) -> bytes:
-        """Convert a complete JSON answer to a stream: some servers ignore `stream`."""
-        completion = self._parsed(body)
+    def _take_body(self, body: JsonBody) -> bytes:
+        """Convert a complete JSON answer to a stream, since some servers ignore `stream`; or take chunks on lines."""
+        whole, lines = body.joined(), body.lines()
+        try:
+            completion = to_completion(whole)
+        except BrokenChunk:
+            if len(lines) == 1:
+                raise error_of_broken(whole, self._reply) or UpstreamError(NOT_A_COMPLETION) from None
+            return self._take_events([b"data: " + line for line in lines])
         answered = to_message(completion, self._reply)
         message, self.origin = answered.message, answered.origin
         counts = counts_of(completion)

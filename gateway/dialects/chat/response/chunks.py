@@ -28,12 +28,16 @@ class BrokenChunk(UpstreamError):
 
 
 class ChunkDecoder:
-    """Decodes payloads in order; remembers only halves of pairs, by the place they stood in."""
+    """Decodes payloads in order; remembers only halves of pairs, by the place they stood in.
 
-    __slots__ = ("_halves",)
+    `changes`: how many payloads do not hold, byte for byte, what was decoded.
+    """
+
+    __slots__ = ("_halves", "changes")
 
     def __init__(self) -> None:
         self._halves: dict[str, str] = {}
+        self.changes = 0
 
     @property
     def is_whole(self) -> bool:
@@ -53,6 +57,7 @@ class ChunkDecoder:
                 self._join(chunk)
         if isinstance(chunk, list) and len(chunk) == 1:  # as Gemini wraps its errors
             chunk = chunk[0]
+            self.changes += 1
         if not isinstance(chunk, dict):
             raise BrokenChunk("The upstream sent a chunk that is not a JSON object.")
         return chunk
@@ -68,6 +73,7 @@ class ChunkDecoder:
             raise BrokenChunk("The upstream sent a chunk that is not JSON.") from None
 
     def _join(self, chunk: dict[str, Any]) -> None:
+        self.changes += 1
         for place, holder, name in _strings(chunk):
             text = self._halves.pop(place, "") + holder[name]
             if text and ord(text[-1]) in HIGH:

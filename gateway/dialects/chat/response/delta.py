@@ -115,7 +115,7 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     """Pass all fields of `delta` to `target`. Raises UpstreamError where it is not shaped like a chat delta."""
     if delta.keys() <= TEXT_FIELDS:
         if delta.get("content"):
-            _add_content(delta["content"], target)
+            _add_content(delta["content"], target, finish)
         return
     _add_reasoning(delta, target)
     annotations = delta.get("annotations")
@@ -123,11 +123,8 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
         _add_annotations(annotations, target)
     content = delta.get("content")
     if content:
-        _add_content(content, target)
-    refusal = delta.get("refusal")
-    if refusal and isinstance(refusal, str) and finish.matched is None:
-        finish.refusal = (finish.refusal or "") + refusal
-        target.add_text(refusal)
+        _add_content(content, target, finish)
+    _add_refusal(delta.get("refusal"), target, finish)
     for call in _listed(delta.get("tool_calls"), "tool calls"):
         _add_call(call, target)
     # Before tools there was one function call, without an id; llama-cpp-python 0.3.36 sends each piece in both forms.
@@ -155,7 +152,7 @@ def _add_annotations(annotations: Any, target: PieceTarget) -> None:
         target.add_annotations(known)
 
 
-def _add_content(content: Any, target: PieceTarget) -> None:
+def _add_content(content: Any, target: PieceTarget, finish: Finish) -> None:
     if isinstance(content, str):
         target.add_text(content)
         return
@@ -163,25 +160,34 @@ def _add_content(content: Any, target: PieceTarget) -> None:
         if isinstance(part, str):
             target.add_text(part)
         elif isinstance(part, dict):
-            _add_part(part, target)
+            _add_part(part, target, finish)
         else:
             target.lose("content that is not text")
 
 
-def _add_part(part: dict[str, Any], target: PieceTarget) -> None:
+def _add_part(part: dict[str, Any], target: PieceTarget, finish: Finish) -> None:
     kind, text = to_string(part.get("type")), part.get("text")
+    text = text.get("value") if isinstance(text, dict) else text  # as in OpenAI's Assistants
     if kind in THINKING_PARTS:
         thought = _thought(part.get("thinking") or part.get("reasoning") or text)
         if thought:
             target.add_thinking(thought, ())
     elif isinstance(text, str):
         target.add_text(text)
+    elif kind == "refusal":
+        _add_refusal(part.get("refusal"), target, finish)
     elif kind == "image_url":
         _add_image(part, target)
     elif kind == "tool_use":
         target.add_tool(None, to_string(part.get("id")), to_string(part.get("name")), _arguments(part.get("input")))
     else:
         target.lose("content that is not text")
+
+
+def _add_refusal(refusal: Any, target: PieceTarget, finish: Finish) -> None:
+    if refusal and isinstance(refusal, str) and finish.matched is None:
+        finish.refusal = (finish.refusal or "") + refusal
+        target.add_text(refusal)
 
 
 def _thought(value: Any) -> str:
@@ -261,6 +267,8 @@ def _is_entry(value: Any) -> bool:
 
 
 def _add_call(call: Any, target: PieceTarget) -> None:
+    if call is None:
+        return
     if not isinstance(call, dict):
         raise UpstreamError("The upstream sent a tool call of an unknown shape.")
     function = call.get("function") or call  # some servers leave out the level between

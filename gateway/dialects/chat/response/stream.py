@@ -11,7 +11,6 @@ Once the gateway itself has found a stop sequence the answer is over, and so is 
 would go on to its own end, at the operator's cost and with the client waiting. The usage is then an estimate.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,16 +31,15 @@ from gateway.dialects.chat.response.usage import UpstreamCounts
 from gateway.dialects.chat.response.whole_body import WholeBody
 from gateway.dialects.chat.response.whole_stream import to_whole_text
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
+from gateway.dialects.chat.vocabulary import DONE_FORMS
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import GatewayError, UpstreamError
 from gateway.messages import events
 from gateway.messages.notes import Note
-from gateway.sse import END, ERROR_EVENT, EventParser, without_mark
+from gateway.sse import END, ERROR_EVENT, EventParser, meant_by, without_mark
 
 # Some upstreams change the frame with every chunk (a counter, OpenAI's obfuscation); then looking for one is a waste.
 MAX_MISSES = 8
-DONE_FORMS = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
-EMPTY_CHUNKS = frozenset({b"null", b"[]"})  # sent in place of a chunk; ignored
 
 
 class MessageStream:
@@ -288,7 +286,8 @@ class MessageStream:
 
     def _take_rest(self, payload: bytes) -> None:
         """An event without its end: it counts if only the blank line is missing, and was never sent if more is."""
-        if self._take_mark(payload):
+        payload = meant_by(payload)
+        if not payload or self._take_mark(payload):
             return
         try:
             chunk = self._to_chunk(payload)
@@ -299,8 +298,10 @@ class MessageStream:
     def _take_payload(self, payload: bytes) -> None:
         """The full way; a delta that only lengthened the open block shows the short way for those after it."""
         splice, self._splice = self._splice, None
-        if payload[:1] != b"{" and self._take_mark(payload):
-            return
+        if payload[:1] != b"{":
+            payload = meant_by(payload)
+            if not payload or self._take_mark(payload):
+                return
         before = self._assembly.open
         delta = self._take_chunk(self._to_chunk(payload))
         block = self._assembly.open
@@ -356,12 +357,12 @@ class MessageStream:
         return delta
 
     def _take_mark(self, payload: bytes) -> bool:
-        """Return whether it is no chunk but the end, or nothing.
+        """Return whether it is no chunk but the end.
 
         The end without a choice before it is no answer: vLLM's streams end so where it fails before the first token.
         """
         if DONE_FORMS.match(payload) is None:
-            return payload in EMPTY_CHUNKS
+            return False
         if not self._finish.has_choice:
             raise no_answer()
         self._complete()

@@ -20,11 +20,8 @@ class WholeBody(JsonBody):
     __slots__ = ()
 
     def decode(self) -> dict[str, Any]:
-        """The whole answer. Raises BrokenChunk if the body is not one JSON object."""
-        return ChunkDecoder().decode(DONE.sub(b"", self.joined()))
-
-    def lines(self) -> list[bytes]:
-        return [line.strip() for line in self.joined().splitlines() if line.strip()]
+        """Raises as `to_completion`."""
+        return to_completion(self.joined())
 
     @property
     def is_whole(self) -> bool:
@@ -36,3 +33,8 @@ class WholeBody(JsonBody):
         except UpstreamError:
             return False
         return True
+
+
+def to_completion(body: bytes) -> dict[str, Any]:
+    """Return the whole answer. Raises BrokenChunk if the body is not one JSON object."""
+    return ChunkDecoder().decode(DONE.sub(b"", body))

@@ -15,6 +15,7 @@ from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.calls.near_json import MAX_REST
 from gateway.dialects.chat.response.calls.passed_arguments import to_repaired_note
+from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
 from tests.dialects.chat.response.calls.test_near_json import NEARLY, UNCLEAR
@@ -122,8 +123,8 @@ def test_missing_finish_reason_is_added(delta: Any, reason: str) -> None:
         ((START, chunk({"content": "Hi"}), b'data: {"error":{"message":"slow down","code":429}}\n\n'), RateLimited),
         ((START, b'event: error\ndata: {"message":"no"}\n\n'), UpstreamError),
         ((START, chunk({}, "error")), AnswerCut),
-        ((START, b"data: {oops\n\n"), UpstreamError),
-        ((START, b"data: 5\n\n"), UpstreamError),
+        ((START, b"data: {oops\n\n"), BrokenChunk),
+        ((START, b"data: 5\n\n"), BrokenChunk),
         ((START, b'data: {"choices":[5]}\n\n'), UpstreamError),
         ((START, chunk({"tool_calls": [5]})), UpstreamError),
     ],
@@ -411,7 +412,7 @@ def test_calls_of_a_loose_shape_are_a_list_of_texts(told: Any) -> None:
         assert (call["id"], call["type"], call["function"]["arguments"]) == ("17", "function", '{"a":1}')
 
 
-@pytest.mark.parametrize("told", ["look", [None], [{"index": 0, "function": "look"}]])
+@pytest.mark.parametrize("told", ["look", [5], [{"index": 0, "function": "look"}]])
 def test_calls_of_no_shape_are_an_error(told: Any) -> None:
     stream = passed(START, chunk({"tool_calls": told}), chunk({}, "tool_calls"))[1]
     assert isinstance(stream.failure, UpstreamError)
@@ -766,3 +767,25 @@ def test_text_behind_calls_is_none_of_their_arguments(field: str) -> None:
     told, stream = passed(START, called("a", 0, ""), *pieces, *texts, chunk({}, "tool_calls"), DONE)
     assert "".join([call["function"]["arguments"] for call in calls_of(told)]) == '{"a": "bcd"}'
     assert stream.notes == ()
+
+
+def test_error_that_says_nothing_is_left_out() -> None:
+    blank = {"message": "", "type": "", "param": "", "code": None}
+    hello = chunk({"content": "Hi"})
+    told, stream = passed(START, hello.replace(b'{"id"', b'{"error":%b,"id"' % orjson.dumps(blank), 1), DONE)
+    assert stream.failure is None
+    assert not any("error" in one for one in chunks_of(told))
+
+
+def test_error_that_says_nothing_is_left_out_of_json() -> None:
+    answer = {
+        "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}],
+        "error": {"message": ""},
+    }
+    written = to_passed_on(orjson.dumps(answer), REPLY).written
+    assert "error" not in orjson.loads(written or b"")
+
+
+def test_what_is_no_json_behind_the_end_is_left_out() -> None:
+    told, stream = passed(START, chunk({"content": "Hi"}), chunk({}, "stop"), b"data: the end\n\n", DONE)
+    assert (stream.failure, told.count(DONE), b"the end" in told) == (None, 1, False)

@@ -141,7 +141,7 @@ BROKEN: dict[str, tuple[list[Json], str]] = {
     "arguments behind their end": ([call(0, "{}", "c", "f"), call(0, "1")], "went on"),
     "arguments behind the end of their block": ([call(0, "{}", "c", "f"), say("x"), call(0, "1")], "went on"),
     "text for arguments": ([call(0, "rm -rf", "c", "f")], "not a JSON object"),
-    "a list for arguments": ([call(0, "[]", "c", "f")], "not a JSON object"),
+    "a list for arguments": ([call(0, '["a"]', "c", "f")], "not a JSON object"),
     "arguments broken inside": ([call(0, '{"a":}', "c", "f")], "not a JSON object"),
 }
 

@@ -25,7 +25,7 @@ ESCAPE_ENDINGS = ("", "\\", "0", "00", "000", "0020", "c00", "dc00", "udc00", "\
 STRING_ENDINGS = tuple(escape + quote for quote in ('"', '":null') for escape in ESCAPE_ENDINGS)
 CLOSERS = {"{": "}", "[": "]"}
 BOM = "\ufeff"
-NO_ARGUMENTS = frozenset({"", "null", '""', "None", "undefined"})
+NO_ARGUMENTS = frozenset({"", "null", '""', "[]", "None", "undefined"})  # `[]`: of servers written in PHP
 FENCE = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 # Reasons of notes.
 REPAIRED = "the upstream's tool arguments were not valid JSON"

@@ -76,6 +76,8 @@ def error_in(answer: Mapping[str, Any], choice: Mapping[str, Any] | None, reply:
     details = answer.get("error") or choice_fields.get("error") or to_mapping(choice_fields.get("delta")).get("error")
     if details is True:  # a flag; the words stand beside it
         details = {name: value for name, value in answer.items() if name != "error"}
+    if details and "choices" in answer and _is_blank(details):
+        answer, details = {name: value for name, value in answer.items() if name != "error"}, None
     if not details and (choice is None or "base_resp" in answer):
         details = _failure_of(answer, has_choice=choice is not None)
     return to_embedded_error(_with_status(details), reply) if details else None
@@ -137,6 +139,11 @@ def _named_failure(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
             inner = value["error"]
             return inner if isinstance(inner, Mapping) else {"message": inner}
     return None
+
+
+def _is_blank(details: Any) -> bool:
+    """Return whether no field of an error says anything: some servers have one in every chunk (one-api)."""
+    return isinstance(details, Mapping) and all(not one or str(one).lower() in GOOD_VALUES for one in details.values())
 
 
 def _is_good(value: object) -> bool:
