@@ -59,4 +59,4 @@ class Context:
     item: int | None = None
     custom_id: str | None = field(default=None, repr=False)
     is_logged: bool = False  # whether a log line with the request's id has been written
-    reply_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # known once it has been admitted
+    reply_lines: str = field(default="", repr=False)  # of the reply's header; known once it has been admitted

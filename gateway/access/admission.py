@@ -8,8 +8,9 @@ under a budget are refused.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from math import ceil
 from typing import Any, Final, Literal
 
@@ -23,10 +24,10 @@ from gateway.access.ledger import Ledger
 from gateway.access.local_rates import LocalRates
 from gateway.access.outage import OutageMoney
 from gateway.access.periods import period_of
-from gateway.access.prepared import NO_GROUPS, PreparedScopes, prepare
-from gateway.access.refusals import left_of, to_headers, to_refusal, to_state
-from gateway.access.reservation import GRANTED, NOTHING, Grant, Need, Used
-from gateway.context import Context
+from gateway.access.prepared import LEASE_MS, NO_GROUPS, PreparedScopes, prepare
+from gateway.access.refusals import to_refusal
+from gateway.access.reservation import GRANTED, NOTHING, Grant, Need, Used, to_counted
+from gateway.context import Context, Priority
 from gateway.errors import (
     GatewayError,
     InvalidRequest,
@@ -44,19 +45,16 @@ log = structlog.get_logger()
 
 UnknownPrice = Literal["assume", "refuse", "free"]
 
-LEASE_MS: Final = 60_000  # two renewals may fail before it ends
 RENEW_SECONDS: Final = 20.0
 SWEEP_SECONDS: Final = 15.0  # a process that died is settled within 75 s
 LOOK_SECONDS: Final = 5.0
 # A process that has not looked for this long does not share limits any more.
 PROCESS_SECONDS: Final = 30.0
-# Workers draw while this much of a limit is left for people.
-BATCH_SHARE: Final = 0.7
+# Parts of each limit that may be used. Workers draw while some is left for people.
+SHARES: Final[Mapping[Priority, str]] = {"live": "1", "batch": "0.7"}
 SWEEP_MOST: Final = 100
 # Clients whose limits are kept prepared, 1 kB each.
 MAX_CLIENTS: Final = 10_000
-# The script's JSON: `share` is a number like 0.7, and the rules are JSON already.
-REQUEST: Final = b'{"want":%d,"least":%d,"input":%d,"share":%g,"scopes":%s}'
 
 
 @dataclass(slots=True)
@@ -77,6 +75,7 @@ class Admission:
     _prepared: dict[tuple[str, str, str, frozenset[str]], PreparedScopes] = field(default_factory=dict)
     _prepared_of: tuple[ClientKeys | None, int] = (None, 0)  # configuration and changes that they were prepared with
     name: str = field(default_factory=request_id)  # of this process among those that share limits
+    _numbers: Iterator[int] = field(default_factory=count, repr=False)  # of its reservations
     _held: dict[str, Grant] = field(default_factory=dict)
     _uncertain: list[Grant] = field(default_factory=list)  # admissions without an answer
 
@@ -91,25 +90,38 @@ class Admission:
         if self._link is not None:
             await self._link.open()
 
-    def is_limited(self, context: Context) -> bool:
-        """Return True for a request to which a limit or a budget applies, or may apply by its models."""
-        return self.directory.has_limits and bool(self._prepared_for(context).names)
+    def limits_of(self, context: Context) -> PreparedScopes | None:
+        """Return the limits and budgets of a client, without those of model groups; None if it has none at all."""
+        if not self.directory.has_limits:
+            return None
+        prepared = self._prepared_for(context)
+        return prepared if prepared.scopes else None
 
-    async def admit(self, context: Context, need: Need, *models: str, any_model: bool = False) -> Grant | None:
+    async def admit(
+        self,
+        context: Context,
+        need: Need,
+        *models: str,
+        any_model: bool = False,
+        limits: PreparedScopes | None = None,
+    ) -> Grant | None:
         """Reserve what a request needs; None for a request without limits and without usage reports.
 
         `models`: names of the models that it may reach, by which it counts in model groups; with `any_model` it counts
-        in all groups. Raises RateLimited, BudgetSpent, InvalidRequest for a request that no limit could ever let
-        through, and Unavailable where money cannot be counted.
+        in all groups. `limits`: the client's, if they have just been looked up. Raises RateLimited, BudgetSpent,
+        InvalidRequest for a request that no limit could ever let through, Unavailable where money cannot be counted.
         """
         if not self.directory.is_at_hand(context.key_id):
             await self.directory.hold(context.key_id)
-        prepared = self._prepared_for(context, models, any_model=any_model)
-        if not prepared.scopes:
-            # No limit applies, so there is no reservation; usage reports get the request when it ends.
-            return Grant(context.request_id, 0, ()) if self.server is not None else None
-        one = request_id()
+            limits = None
+        prepared = limits
+        if prepared is None or prepared.groups:
+            prepared = self._prepared_for(context, models, any_model=any_model)
+        one = f"{self.name}-{next(self._numbers)}"
         for _ in range(3):
+            if not prepared.scopes:
+                # No limit applies, so there is no reservation; usage reports get the request when it ends.
+                return Grant(context.request_id, 0) if self.server is not None else None
             if need.input > prepared.most_input or (need.unpriced and self.unknown_price == "refuse"):
                 self._check_need(prepared.scopes, need)
             try:
@@ -117,13 +129,15 @@ class Admission:
             except (StoreAway, Overloaded) as error:
                 return self._admit_locally(prepared, need, error)
             kind = outcome[0]
+            if kind == b"admitted":
+                return self._granted(one, prepared, outcome[1], outcome[2:])
+            if kind == b"refused":
+                raise self._refusal(prepared, outcome)
             if kind == b"stale":
                 await self.directory.refresh_in_time()
                 self.directory.check(context)
-            elif kind == b"period":
+            else:  # another period
                 self.ledger.offset = float(outcome[1]) - self.wall_clock()
-            else:
-                return self._to_grant(one, outcome, prepared)
             prepared = self._prepared_for(context, models, any_model=any_model)
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
@@ -131,8 +145,9 @@ class Admission:
         """Count what was used. Never waits; never raises."""
         self._held.pop(grant.id, None)
         if grant.is_local:
-            self.local.settle(grant.scopes, used.output)
-            names = [(scope["name"], budget["name"]) for scope in grant.budgets for budget in scope["budgets"]]
+            self.local.settle(grant.counted.names, used.output)
+            of_scopes = grant.counted.budgets
+            names = [(scope["name"], budget["name"]) for scope in of_scopes for budget in scope["budgets"]]
             self.money.settle(names, grant.money, used.cost)
             if not used.entry:
                 return
@@ -194,8 +209,8 @@ class Admission:
             if raw is None:
                 await self.server.pipeline([("ZREM", names.leases, one)])
                 continue
-            scopes = tuple(scope["name"] for scope in orjson.loads(raw)["scopes"])
-            await self.ledger.account(Grant(one.decode(), 0, scopes), GRANTED)
+            counted = to_counted(orjson.loads(raw)["scopes"])
+            await self.ledger.account(Grant(one.decode(), 0, counted), GRANTED)
             log.warning("reservation_lost", id=one.decode())
 
     def _prepared_for(
@@ -226,16 +241,14 @@ class Admission:
         call = prepared.admit
         if self.server is None or call is None or self.directory.silence.is_away:
             raise StoreAway("The store of limits is unavailable.")
-        share = BATCH_SHARE if context.priority == "batch" else 1
-        request = REQUEST % (need.want, need.least, need.input, share, prepared.rules)
-        values = (one, LEASE_MS, request)
+        values = (one, f"{need.want} {need.least} {need.input} {SHARES[context.priority]}")
         try:
             if self._link is not None:
                 return await self._link.run(call, values)
             async with self.directory.silence.call():
-                return await self.server.run(call.script, call.keys, values)
+                return await self.server.run(call.script, call.keys, (*call.constants, *values))
         except (StoreAway, asyncio.CancelledError):
-            grant = Grant(one, 0, prepared.names)
+            grant = Grant(one, 0, prepared.counted)
             self._uncertain.append(grant)  # it may be admitted all the same, now or later
             self.settle(grant, NOTHING)
             raise
@@ -259,27 +272,27 @@ class Admission:
                     should_retry=False,
                 )
 
-    def _to_grant(self, one: str, outcome: list[Any], prepared: PreparedScopes) -> Grant:
-        if outcome[0] == b"admitted":
-            money, current = int(outcome[1]), to_state(outcome[2])
-            grant = Grant(one, money, prepared.names, to_headers(current), budgets=prepared.budgets)
-            self._held[one] = grant
-            if prepared.budgets:
-                self.money.see(left_of(current, money))
-            return grant
-        _, scope, kind, wait, state, spent = (one.decode() for one in outcome)
-        now = self.wall_clock() + self.ledger.offset
-        error = to_refusal(scope, kind, int(wait) / 1000, prepared.scopes, spent=int(spent or 0), now=now)
-        limits = [
-            one for one in to_headers(to_state(state)) if error.type != "billing_error" or "unified" not in one[0]
-        ]
+    def _granted(self, one: str, prepared: PreparedScopes, money: int, state: list[int]) -> Grant:
+        grant = Grant(one, money, prepared.counted, prepared.headers.to_lines(state))
+        self._held[one] = grant
+        names = prepared.budget_names
+        if names and state and self.money.is_due(names[0]):
+            self.money.see(dict(zip(names, prepared.headers.left(state, money), strict=True)))
+        return grant
+
+    def _refusal(self, prepared: PreparedScopes, outcome: list[Any]) -> GatewayError:
+        _, raw_scope, raw_kind, wait, spent, *state = outcome
+        scope, kind, now = raw_scope.decode(), raw_kind.decode(), self.wall_clock() + self.ledger.offset
+        error = to_refusal(scope, kind, wait / 1000, prepared.scopes, spent=spent, now=now)
+        pairs = prepared.headers.to_pairs(state)
+        limits = [one for one in pairs if error.type != "billing_error" or "unified" not in one[0]]
         error.headers = (*limits, *error.headers, ("x-gateway-limit", f"{scope};{kind.partition(':')[0]}"))
-        raise error
+        return error
 
     def _admit_locally(self, prepared: PreparedScopes, need: Need, error: GatewayError) -> Grant:
         """Admit by the rates of this process, and by a bounded part of the rest of the budgets."""
-        scopes, money = prepared.scopes, need.want
-        if prepared.budgets:
+        scopes, money = [one for one in prepared.scopes if one.name in prepared.counted.names], need.want
+        if prepared.budget_names:
             granted = self.money.admit(prepared.budget_names, need.want, need.least)
             if granted is None:
                 label = next(scope.label for scope in scopes if scope.allowance.budgets)
@@ -291,5 +304,5 @@ class Admission:
         if refused is not None:
             self.money.settle(prepared.budget_names, money, 0)
             scope, kind, wait = refused
-            raise to_refusal(scope, kind, wait, scopes)
-        return Grant(request_id(), money, prepared.names, is_local=True, budgets=prepared.budgets)
+            raise to_refusal(scope, kind, wait, prepared.scopes)
+        return Grant(request_id(), money, prepared.counted, is_local=True)

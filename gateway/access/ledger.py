@@ -64,7 +64,8 @@ class Ledger:
     _together: int = 0  # the first of those that wait, while it is not known whether they were entered
     _models: set[str] = field(default_factory=set, repr=False)
     _models_of: str = ""  # the day
-    _calls: dict[tuple[str, tuple[str, ...]], PackedCall] = field(default_factory=dict, repr=False)  # by day and scopes
+    # By day, and scopes with their limits.
+    _calls: dict[tuple[str, tuple[str | int, ...]], PackedCall] = field(default_factory=dict, repr=False)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -73,9 +74,13 @@ class Ledger:
 
         Never waits; never raises.
         """
-        link = self.link if grant.scopes and not grant.is_local else None
-        if link is None or not link.send(_Settling(self, grant, used), *self._call(grant, used)):
+        link = self.link if grant.counted.names and not grant.is_local else None
+        if link is None or not self._send_at_once(link, grant, used):
             self.add_later(grant, used)
+
+    def _send_at_once(self, link: Link, grant: Grant, used: Used) -> bool:
+        day = self._day()
+        return link.send(_Settling(self, grant, used), self._call(grant, day), self._values(grant, used, day))
 
     def add_later(self, grant: Grant, used: Used) -> None:
         """Count it with others, a moment later."""
@@ -117,8 +122,8 @@ class Ledger:
                 if not self._together:
                     self._together, self._group = min(MAX_TOGETHER, len(self._waiting)), self._group + 1
                 several = self._waiting[: self._together]
-                await self._enter([used for grant, used in several if not grant.scopes])
-                await self._account_all([one for one in several if one[0].scopes])
+                await self._enter([used for grant, used in several if not grant.counted.names])
+                await self._account_all([one for one in several if one[0].counted.names])
                 del self._waiting[: self._together]
                 self._together = 0
             if self._late:
@@ -132,8 +137,7 @@ class Ledger:
         """Settle in one round trip: a pipeline takes a third of the time of single calls here."""
         assert self.server is not None
         if len(several) > 1 and not has_nodes(self.server.redis):
-            prepared = [self._call(grant, used) for grant, used in several]
-            calls = [call.split(values) for call, values in prepared]
+            calls = [self._parts(grant, used) for grant, used in several]
             sha = scripts.ACCOUNT.sha
             try:
                 replies = await self.server.pipeline(
@@ -154,34 +158,34 @@ class Ledger:
     async def account(self, grant: Grant, used: Used) -> None:
         """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
         assert self.server is not None
-        call, values = self._call(grant, used)
-        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *call.split(values))
+        outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._parts(grant, used))
         self.alerts.crossed(outcome[1:])
 
-    def _call(self, grant: Grant, used: Used) -> tuple[PackedCall, tuple[Argument, ...]]:
-        """Return the script with its keys, and its values: the mark of the id, and the arguments."""
+    def _parts(self, grant: Grant, used: Used) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+        """Return all keys and all arguments of the script. What was not reserved is marked by its id."""
         assert self.server is not None
         day = self._day()
-        entry = orjson.dumps(used.entry) if used.entry else b""
-        unreserved = orjson.dumps({"scopes": grant.budgets}) if grant.is_local else b""
-        return self._script(grant, day), (
-            self.server.keys.accounted(grant.id),
-            *(grant.id, used.cost, used.input, used.output, entry, self._sums(used, day)),
-            *(USAGE_ENTRIES, SUMS_SECONDS, used.requests, unreserved, *used.cached),
-        )
+        call, marks = self._call(grant, day), (self.server.keys.accounted(grant.id),) if grant.is_local else ()
+        return (*call.keys, *marks), (*call.constants, *self._values(grant, used, day))
 
-    def _script(self, grant: Grant, day: str) -> PackedCall:
-        assert self.server is not None
-        scopes = tuple(budgets["name"] for budgets in grant.budgets) if grant.is_local else grant.scopes
-        call = self._calls.get((day, scopes))
+    def _values(self, grant: Grant, used: Used, day: str) -> tuple[Argument, ...]:
+        entry = orjson.dumps(used.entry) if used.entry else b""
+        read, written = used.cached
+        numbers = f"{used.cost} {used.input} {used.output} {used.requests} {read} {written}"
+        return grant.id, entry, self._sums(used, day), numbers
+
+    def _call(self, grant: Grant, day: str) -> PackedCall:
+        counted = grant.counted
+        call = self._calls.get((day, counted.values))
         if call is None:
+            assert self.server is not None
             if len(self._calls) >= MAX_CALLS:
                 self._calls.clear()
             names, keys = self.server.keys.access, self.server.keys
-            scope_keys = [keys.scope(scope) for scope in scopes]
             always = (names.leases, names.reservations, names.usage, keys.usage_sums(day))
-            call = PackedCall(scripts.ACCOUNT, (*always, *scope_keys), arguments=12, more_keys=1)
-            self._calls[day, scopes] = call
+            constants = (USAGE_ENTRIES, SUMS_SECONDS, *counted.values)
+            call = PackedCall(scripts.ACCOUNT, (*always, *map(keys.scope, counted.names)), constants, arguments=4)
+            self._calls[day, counted.values] = call
         return call
 
     async def _enter(self, several: list[Used]) -> None:

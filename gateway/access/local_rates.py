@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.access.records import RateLimits
+from gateway.access.reservation import RATES
 
 MINUTE = 60.0
-RATES = ("requests", "input_tokens", "output_tokens")
 
 
 @dataclass(slots=True)

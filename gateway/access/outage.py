@@ -18,6 +18,9 @@ BudgetName = tuple[str, str]  # scope and budget
 SHARE: Final = 0.05
 # What was left counts if it was seen this long before the outage.
 SEEN_SECONDS: Final = 10.0
+# Between two looks at a budget that is in use.
+SEE_SECONDS: Final = 1.0
+NEVER_SEEN: Final = (float("-inf"), 0)
 # After this long without Redis, requests under a budget are refused.
 OUTAGE_SECONDS: Final = 600.0
 # Budgets that are looked at while Redis answers: those of the latest requests.
@@ -49,6 +52,11 @@ class OutageMoney:
         while len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
 
+    def is_due(self, name: BudgetName) -> bool:
+        """Return True if what is left of a budget should be noted again, and after an outage."""
+        at, _ = self._seen.get(name, NEVER_SEEN)
+        return self._since is not None or self.clock() - at >= SEE_SECONDS
+
     def seen(self) -> list[BudgetName]:
         """Return the budgets of requests of the last minutes, and forget those of earlier ones."""
         return list(self._seen)
@@ -77,8 +85,8 @@ class OutageMoney:
 
     def _pot(self, name: BudgetName) -> int:
         if name not in self._pots:
-            at, left = self._seen.get(name, (0.0, 0))
-            is_recent = name in self._seen and self._since is not None and self._since - at <= SEEN_SECONDS
+            at, left = self._seen.get(name, NEVER_SEEN)
+            is_recent = self._since is not None and self._since - at <= SEEN_SECONDS
             whole = min(int(left * SHARE), self.most) if is_recent else 0
             self._pots[name] = max(0, whole) // max(1, self.processes)
         return self._pots[name]

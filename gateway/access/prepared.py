@@ -1,6 +1,5 @@
 """The parts of an admission that requests of one client have in common, made once for many of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
@@ -9,29 +8,29 @@ import orjson
 
 from gateway.access.directory import ScopeRules
 from gateway.access.periods import NEVER, period_of
-from gateway.access.refusals import KINDS
+from gateway.access.refusals import LimitHeaders
+from gateway.access.reservation import LIMITS, RATES, Counted, to_counted
 from gateway.redis import scripts
 from gateway.redis.keys import Keys
 from gateway.redis.link import PackedCall
 
 NO_GROUPS: Final = frozenset[str]()
+LEASE_MS: Final = 60_000  # two renewals may fail before it ends
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedScopes:
-    """Scopes as the script takes them: `rules` is their JSON, `admit` the call without its values; None without Redis.
+    """Scopes with the call of the script, without its values, for requests that count in some; None without Redis.
 
-    It is right from `begins` to `ends`, in Unix seconds, while all periods of its budgets are current ones. `budgets`:
-    those of each scope that has some. `budget_names`: scope and name of each. `groups`: all model groups that the
-    client has limits for; `scopes` has the limits of those that it was prepared for. `most_input`: the least limit of
-    input tokens.
+    It is right from `begins` to `ends`, in Unix seconds, while all periods of its budgets are current ones.
+    `budget_names`: scope and name of each. `groups`: all model groups that the client has limits for; `scopes` has the
+    limits of those that it was prepared for. `most_input`: the least limit of input tokens.
     """
 
     scopes: tuple[ScopeRules, ...]
-    names: tuple[str, ...]
+    counted: Counted
     admit: PackedCall | None
-    rules: bytes = field(repr=False)
-    budgets: tuple[Mapping[str, Any], ...] = field(repr=False)
+    headers: LimitHeaders
     budget_names: tuple[tuple[str, str], ...] = field(repr=False)
     begins: int
     ends: int
@@ -45,24 +44,30 @@ def prepare(
     """Prepare for a client's requests for models of these groups."""
     scopes = tuple(scope for scope in of_client if not scope.group or scope.group in groups)
     rules = [_to_rules(scope, now) for scope in scopes]
-    budgets = tuple({"name": one["name"], "budgets": one["budgets"]} for one in rules if one["budgets"])
-    several = [(scope["name"], budget) for scope in budgets for budget in scope["budgets"]]
-    admit = None
-    if keys is not None:
-        of_all = (keys.access.leases, keys.access.reservations, keys.access.versions)
-        admit = PackedCall(scripts.ADMIT, (*of_all, *(keys.scope(scope.name) for scope in scopes)), arguments=3)
+    rules = [one for one in rules if one["limits"] or one["budgets"]]
+    counted = to_counted(rules)
+    several = [(scope["name"], budget) for scope in counted.budgets for budget in scope["budgets"]]
     return PreparedScopes(
         scopes,
-        tuple(scope.name for scope in scopes),
-        admit,
-        orjson.dumps(rules),
-        budgets,
+        counted,
+        None if keys is None else _to_call(scopes, counted, orjson.dumps(rules), keys),
+        LimitHeaders(
+            tuple(kind for kind in RATES if any(kind in one["limits"] for one in rules)),
+            tuple(budget["amount"] for _, budget in several),
+        ),
         tuple((scope, budget["name"]) for scope, budget in several),
         max((budget["start"] for _, budget in several), default=0),
         min((budget["ends"] for _, budget in several), default=NEVER),
         frozenset(scope.group for scope in of_client if scope.group),
         min((limit for scope in scopes if (limit := scope.allowance.limits.input_tokens) is not None), default=inf),
     )
+
+
+def _to_call(scopes: tuple[ScopeRules, ...], counted: Counted, rules: bytes, keys: Keys) -> PackedCall:
+    names = (keys.access.leases, keys.access.reservations, keys.access.versions)
+    versions = {scope.record: scope.version for scope in scopes}
+    constants = (rules, len(versions), *versions, *versions.values(), *counted.values, LEASE_MS)
+    return PackedCall(scripts.ADMIT, (*names, *map(keys.scope, counted.names)), constants, arguments=2)
 
 
 def _to_rules(scope: ScopeRules, now: float) -> dict[str, Any]:
@@ -74,8 +79,6 @@ def _to_rules(scope: ScopeRules, now: float) -> dict[str, Any]:
         budgets.append({"name": name, "amount": budget.amount, "start": start, "ends": ends, "window": window})
     return {
         "name": scope.name,
-        "record": scope.record,
-        "version": scope.version,
-        "limits": {name: getattr(limits, name) for name in KINDS if getattr(limits, name) is not None},
+        "limits": {name: getattr(limits, name) for name in LIMITS if getattr(limits, name) is not None},
         "budgets": budgets,
     }

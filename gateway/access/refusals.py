@@ -1,12 +1,11 @@
 """Replies of limits and budgets: headers with their state, in Anthropic's names, and the errors for refusals."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from gateway.access.directory import ScopeRules
 from gateway.access.records import DEPLOYMENT, to_dollars
@@ -38,45 +37,70 @@ LIMIT_HEADERS: Final = {
 PERIOD_WORDS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 
 
-def to_state(raw: bytes | str) -> Mapping[str, Any]:
-    """Read the script's state of the limits: by kind the tightest, and all budgets."""
-    state = orjson.loads(raw)
-    return state if isinstance(state, dict) else {}  # Lua writes an empty table as a list
+@dataclass(frozen=True, slots=True)
+class LimitHeaders:
+    """Headers for the state of a client's limits: limited kinds of rates, and amounts of budgets.
 
+    The script's state has the tightest limit of each kind, what remains of it, and when it is full again; then, of each
+    budget, what was spent and what was held before the request, and when it ends. There is none where it was repeated.
+    """
 
-def to_headers(state: Mapping[str, Any]) -> Headers:
-    """Return the headers for the tightest limit of each kind (limit, remaining, when it is full again) and budget."""
-    headers: list[tuple[str, str]] = []
-    for kind, names in LIMIT_HEADERS.items():
-        if kind in state:
-            limit, remaining, full_at = state[kind]
-            headers += zip(names, (limit, remaining, _to_time(full_at)), strict=True)
-    if "budgets" in state:
-        share, ends = max([(int(spent) / max(1, int(amount)), end) for _, _, spent, _, amount, end in state["budgets"]])
-        if share < 1:
-            headers += _money_headers(int(share * 100) / 100, ends)
-    return tuple(headers)
+    kinds: tuple[str, ...]
+    amounts: tuple[int, ...]
+    _rates: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = [name for kind in self.kinds for name in LIMIT_HEADERS[kind]]
+        object.__setattr__(self, "_rates", "".join(f"{name}: %s\r\n" for name in names))
+
+    def to_lines(self, state: Sequence[int]) -> str:
+        """Return the lines of a header."""
+        if not state:
+            return ""
+        end = 3 * len(self.kinds)
+        values: list[str | int] = list(state[:end])
+        values[2::3] = map(_to_time, state[2:end:3])
+        lines = self._rates % tuple(values)
+        if not self.amounts:
+            return lines
+        several = zip(state[end::3], self.amounts, state[end + 2 :: 3], strict=True)
+        share, ends = max([(spent / max(1, amount), ends) for spent, amount, ends in several])
+        return lines if share >= 1 else lines + _money_lines(int(share * 100), ends)
+
+    def to_pairs(self, state: Sequence[int]) -> Headers:
+        """Return names with values."""
+        pairs = [line.partition(": ") for line in self.to_lines(state).splitlines()]
+        return tuple((name, value) for name, _, value in pairs)
+
+    def left(self, state: Sequence[int], taken: int) -> list[int]:
+        """Return what is neither spent nor held of each budget once `taken` is held too."""
+        first = 3 * len(self.kinds)
+        several = zip(self.amounts, state[first::3], state[first + 1 :: 3], strict=True) if state else ()
+        return [amount - spent - held - taken for amount, spent, held in several]
 
 
 @lru_cache(maxsize=256)  # limits are full again at the same few seconds: with little use, in this one
-def _to_time(seconds: str) -> str:
-    return to_time(int(seconds))
+def _to_time(seconds: int) -> str:
+    return to_time(seconds)
 
 
 @lru_cache(maxsize=256)
-def _money_headers(share: float, ends: str) -> Headers:
+def _money_lines(percent: int, ends: int) -> str:
     """The headers with which Claude Code shows its user how much of a spending cap is used, in hundredths."""
+    share = percent / 100
     notice = next((one for one in NOTICES if share >= one), None)
     status = "allowed" if notice is None else "allowed_warning"
-    headers = (
+    headers = [
         (STATUS, status),
         CLAIM,
         (OVERAGE_STATUS, status),
         (UTILIZATION, f"{share:.2f}"),
         (RESET, ends),
         (OVERAGE_RESET, ends),
-    )
-    return headers if notice is None else (*headers, (SURPASSED, f"{notice:.2f}"))
+    ]
+    if notice is not None:
+        headers.append((SURPASSED, f"{notice:.2f}"))
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
 
 
 def _spent_headers(scope: str, period: str, ends: int) -> Headers:
@@ -127,11 +151,3 @@ def to_refusal(
 
 def _to_span(seconds: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{ceil(seconds / 60)} minutes"
-
-
-def left_of(state: Mapping[str, Any], taken: int) -> Mapping[tuple[str, str], int]:
-    """Return what is neither spent nor held of each budget, by scope and name, once `taken` is held too."""
-    budgets = state.get("budgets", ())
-    return {
-        (scope, name): int(amount) - int(spent) - int(held) - taken for scope, name, spent, held, amount, _ in budgets
-    }

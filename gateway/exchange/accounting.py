@@ -1,11 +1,12 @@
 """Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from gateway.access.admission import Admission
+from gateway.access.prepared import PreparedScopes
 from gateway.access.records import NANO, PRESET
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
@@ -24,6 +25,7 @@ from gateway.upstream.routes.table import RoutingTable
 
 # Answers may be shortened down to this many tokens where money is short, unless the key has a floor of its own.
 SHRINK_FLOOR = 1024
+SHORTENED: Final = "x-gateway-max-tokens"
 
 
 async def admitted(
@@ -45,29 +47,29 @@ async def _reserved(
 ) -> Grant | None:
     prompt, context, routes = plan.prompt, plan.context, (plan.route, *plan.fallbacks)
     assert prompt is not None
-    is_limited = admission.is_limited(context)
-    reach = check_models(admission, context, plan.route, prompt.request, is_limited=is_limited)
+    limits = admission.limits_of(context)
+    reach = check_models(admission, context, plan.route, prompt.request, is_limited=limits is not None)
     key = admission.directory.record_of(context)
     asked = asked_tokens(prompt.request)
     most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
-    if most == asked and not is_limited and admission.server is None:
+    if most == asked and limits is None and admission.server is None:
         return None  # there is nothing to reserve, and nothing to report
     plan.unknown_price = ASSUMED if admission.unknown_price == "assume" else None
     worst, need = UNCOUNTED, Need()
-    if is_limited:
+    if limits is not None:
         prompts = 2 if plan.route.rule.hedge and context.priority == "live" else 1
         worst = worst_case(prompt, routes, reach, table, unknown=admission.unknown_price, prompts=prompts)
         most = max(most, worst.shortest)
         floor = SHRINK_FLOOR if key is None or key.shrink_floor is None else key.shrink_floor
         need = worst.to_need(plan.reply.input_estimate, most, floor)
-    grant = await _granted(admission, context, need, plan.route, reach)
+    grant = await _granted(admission, context, need, plan.route, reach, limits)
     if grant is not None:
-        context.reply_headers = grant.headers
-    is_limited = grant is not None and bool(grant.scopes)  # by the groups of its models, too
+        context.reply_lines = grant.header_lines
+    is_limited = grant is not None and bool(grant.counted.names)  # by the groups of its models, too
     bought = most if grant is None or not is_limited else worst.affordable(grant.money, need, most)
     if asked > bought:
         note_losses(plan.record, (Note("changed", "max_tokens", f"lowered to {bought}, which the limits allow"),))
-        context.reply_headers += (("x-gateway-max-tokens", str(bought)),)
+        context.reply_lines += f"{SHORTENED}: {bought}\r\n"
         plan.isolate()
     elif not (is_limited and prompt.has_default_length):  # else the answer might be longer than what was reserved
         return grant
@@ -86,17 +88,20 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     """Admit a request that the cache answers: it counts as one, without tokens or cost. Raises as `admitted` does."""
     if admission is None:
         return
-    reach = check_models(admission, context, route, request, is_limited=admission.is_limited(context))
-    grant = await _granted(admission, context, Need(), route, reach)
+    limits = admission.limits_of(context)
+    reach = check_models(admission, context, route, request, is_limited=limits is not None)
+    grant = await _granted(admission, context, Need(), route, reach, limits)
     if grant is not None:
-        context.reply_headers = grant.headers
+        context.reply_lines = grant.header_lines
         admission.settle(grant, NOTHING)
 
 
-async def _granted(admission: Admission, context: Context, need: Need, route: Route, reach: Reach) -> Grant | None:
+async def _granted(
+    admission: Admission, context: Context, need: Need, route: Route, reach: Reach, limits: PreparedScopes | None
+) -> Grant | None:
     names = (route.requested, route.target.model, *reach.models)
     any_model = reach.is_unknown or PRESET in route.target.model
-    return await admission.admit(context, need, *names, any_model=any_model)
+    return await admission.admit(context, need, *names, any_model=any_model, limits=limits)
 
 
 def check_models(
@@ -195,7 +200,7 @@ def to_late(grant: Grant, used: Used, upstream: Upstream) -> bytes:
             "cost": used.cost,
             "output": used.output,
             "sums": used.sums,
-            "budgets": grant.budgets,
+            "budgets": grant.counted.budgets,
             "entry": {name: used.entry[name] for name in kept if name in used.entry},
             "tries": 0,
         }

@@ -67,9 +67,9 @@ def told_to_owner(error: GatewayError, context: Context) -> GatewayError:
     return error
 
 
-def account_headers(answer: Answer) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name, value)
+def account_lines(answer: Answer) -> str:
+    return "".join(
+        f"{name}: {value}\r\n"
         for name, value in answer.headers.items()
         if name.startswith(ACCOUNT_PREFIXES) or name in ACCOUNT_HEADERS
     )

@@ -30,7 +30,7 @@ from gateway.errors import GatewayError, InvalidRequest, drop_frames
 from gateway.exchange.accounting import admitted, settle
 from gateway.exchange.calibration import TokenCalibration
 from gateway.exchange.candidates import Candidates
-from gateway.exchange.client_keys import account_headers, told_to_owner
+from gateway.exchange.client_keys import account_lines, told_to_owner
 from gateway.exchange.exact_overflow import count_overflow
 from gateway.exchange.face_sink import is_opened, sink_of
 from gateway.exchange.healing import healed
@@ -348,7 +348,7 @@ class Exchange:
             error = self.dialects[plan.route.dialect].error(answer.status, answer.headers, body, prepared)
             raise told_to_owner(error, plan.context) if upstream.takes_client_key else error
         if upstream.takes_client_key:
-            plan.context.reply_headers += account_headers(answer)
+            plan.context.reply_lines += account_lines(answer)
         self.learned.learn(plan.route, prepared.healed)
         if plan.route.dialect == "messages":
             plan.record.upstream_request_id = self.redactor.name(answer.headers.get("request-id"))

@@ -16,7 +16,7 @@ import structlog
 
 from gateway.access.ledger import LATE_SECONDS
 from gateway.access.records import NANO
-from gateway.access.reservation import Grant, Used
+from gateway.access.reservation import Grant, Used, to_counted
 from gateway.errors import GatewayError
 from gateway.exchange.exchange import Exchange
 from gateway.messages.usage import MAX_TOKENS, to_dollars
@@ -89,7 +89,7 @@ class Reconciliation:
             return
         named = {**entry, "generation": late["generation"], "id": f"{entry['id']}.late", "adjusts": entry["id"]}
         correction = {**named, "cost": cost, "output": output}
-        grant = Grant(correction["id"], 0, ("late",), is_local=True, budgets=tuple(late["budgets"]))
+        grant = Grant(correction["id"], 0, to_counted(late["budgets"]), is_local=True)
         used = Used(cost, 0, output, {**correction, "source": "upstream"}, late["sums"], requests=0)
         assert self.exchange.admission is not None
         await self.exchange.admission.ledger.account(grant, used)

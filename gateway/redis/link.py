@@ -10,7 +10,6 @@ which finds the node of a key and follows redirections.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -42,26 +41,22 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedCall:
-    """A script with its keys, packed once for many calls. The values of a call are `more_keys` keys and `arguments`."""
+    """A script, its keys and first arguments, packed once for many calls. `arguments`: number of a call's own."""
 
     script: LuaScript
     keys: tuple[str, ...] = field(repr=False)
+    constants: tuple[Argument, ...] = field(repr=False)
     arguments: int
-    more_keys: int = 0
     _head: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        start = pack(("EVALSHA", self.script.sha, len(self.keys) + self.more_keys, *self.keys))
-        parts = 3 + len(self.keys) + self.more_keys + self.arguments
+        start = pack(("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.constants))
+        parts = 3 + len(self.keys) + len(self.constants) + self.arguments
         object.__setattr__(self, "_head", b"*%d\r\n%s" % (parts, start[start.index(b"$") :]))
 
     def pack(self, values: tuple[Argument, ...]) -> bytes:
         packed = pack(values)
         return self._head + packed[packed.index(b"$") :]
-
-    def split(self, values: tuple[Argument, ...]) -> tuple[Sequence[str], Sequence[Argument]]:
-        """Return all keys, and the arguments."""
-        return (*self.keys, *map(str, values[: self.more_keys])), values[self.more_keys :]
 
 
 def pack(command: tuple[Argument, ...]) -> bytes:
@@ -96,7 +91,7 @@ class Link:
             with redis_failures():
                 if self._wire is None:
                     await self._open()
-                return await call.script.evaluate(self, *call.split(values))
+                return await call.script.evaluate(self, call.keys, (*call.constants, *values))
 
     def send(self, receiver: Receiver, call: PackedCall, values: tuple[Argument, ...]) -> bool:
         """Have the receiver get the script's reply, or a RedisError. Return False, and send nothing, unless it can be

@@ -211,8 +211,7 @@ def context_lines(context: Context) -> str:
 
     Anthropic's SDKs put the workspace into their spans.
     """
-    limits = "".join(map("%s: %s\r\n".__mod__, context.reply_headers))
-    return f"{WORKSPACE_ID}: {context.tenant}\r\n{limits}"
+    return f"{WORKSPACE_ID}: {context.tenant}\r\n{context.reply_lines}"
 
 
 def id_lines(request_id: str) -> str:

@@ -15,8 +15,9 @@ from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys
 from gateway.access.ledger import MAX_MODELS, MAX_WAITING
 from gateway.access.periods import period_of
-from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
-from gateway.access.reservation import Grant, Need, Used
+from gateway.access.records import NANO, Allowance, Budget, KeyRecord, Period, RateLimits
+from gateway.access.reservation import Grant, Need, Used, to_counted
+from gateway.access.spend import SUMS_SECONDS
 from gateway.access.store import AccessStore, Actor
 from gateway.context import Context
 from gateway.errors import (
@@ -68,6 +69,10 @@ async def settle(admission: Admission, grant: object, used: Used = NOTHING) -> N
     assert isinstance(grant, Grant)
     admission.settle(grant, used)
     await admission.ledger.flush()
+
+
+def headers_of(grant: Grant) -> dict[str, str]:
+    return dict(line.split(": ") for line in grant.header_lines.splitlines())
 
 
 @pytest.mark.covers("Access · limits exact over front ends")
@@ -239,7 +244,7 @@ async def remaining(admission: Admission, context: Context, kind: str, need: Nee
     grant = await admitted(admission, context, need)
     assert isinstance(grant, Grant)
     await settle(admission, grant, Used(0, need.input, 0, {}, ""))
-    return int(dict(grant.headers)[f"anthropic-ratelimit-{kind}-remaining"])
+    return int(headers_of(grant)[f"anthropic-ratelimit-{kind}-remaining"])
 
 
 async def test_raised_limit_lets_in_the_difference_at_once(server: RedisServer) -> None:
@@ -267,7 +272,7 @@ async def test_tokens_of_a_request_in_flight_count_by_the_limit_that_was_raised_
     await settle(admission, grant, Used(0, 2000, 900, {}, ""))
     grant = await admitted(other, context, Need(input=100))
     assert isinstance(grant, Grant)
-    left = dict(grant.headers)
+    left = headers_of(grant)
     assert 7800 <= int(left["anthropic-ratelimit-input-tokens-remaining"]) <= 8400
     assert 9100 <= int(left["anthropic-ratelimit-output-tokens-remaining"]) <= 9600
 
@@ -349,10 +354,10 @@ class LosesReplies(RedisServer):
 
 async def test_use_without_limits_whose_reply_is_lost_is_entered_once(server: RedisServer) -> None:
     admission = await admission_on(server)
-    admission.settle(Grant("r1", 0, ()), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
+    admission.settle(Grant("r1", 0), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
     admission.ledger.server = LosesReplies(server.redis, server.keys)
     await admission.ledger.flush()
-    admission.settle(Grant("r2", 0, ()), Used(4, 5, 5, {"id": "r2"}, "red||k|m|p"))
+    admission.settle(Grant("r2", 0), Used(4, 5, 5, {"id": "r2"}, "red||k|m|p"))
     admission.ledger.server = server
     await admission.ledger.flush()
     [sums] = await server.pipeline([("HGETALL", server.keys.usage_sums(admission.ledger._day()))])
@@ -373,7 +378,7 @@ async def test_use_without_limits_is_entered_once_when_another_one_cannot_be_set
                 raise StoreAway("away")
             return await super().run(script, *arguments)
 
-    admission.settle(Grant("r1", 0, ()), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
+    admission.settle(Grant("r1", 0), Used(7, 5, 5, {"id": "r1"}, "red||k|m|p"))
     admission.settle(grant, Used(4, 5, 5, {"id": "r2"}, "red||k|m|p"))
     admission.ledger.server = FailsToSettle(server.redis, server.keys)
     await admission.ledger.flush()
@@ -427,7 +432,7 @@ async def test_use_that_cannot_be_booked_holds_up_no_other(server: RedisServer) 
     for grant, cost in zip(grants, costs, strict=True):
         assert isinstance(grant, Grant)
         admission.settle(grant, Used(cost, 5, 5, {"id": grant.id}, "red||k|m|p"))
-    admission.settle(Grant("free", 0, ()), Used(10**30, 5, 5, {"id": "free"}, "red||k|m|p"))
+    admission.settle(Grant("free", 0), Used(10**30, 5, 5, {"id": "free"}, "red||k|m|p"))
     with capture_logs() as lines:
         await admission.ledger.flush()
     assert {line["event"] for line in lines} == {"settlement_refused"}
@@ -450,9 +455,9 @@ async def test_settlement_that_redis_refuses_is_logged_by_its_id(server: RedisSe
 
 async def test_number_of_settlements_that_wait_is_bounded(server: RedisServer) -> None:
     admission = await admission_on(server)
-    admission.ledger._waiting = [(Grant("r", 0, ()), NOTHING)] * (MAX_WAITING - 1)
+    admission.ledger._waiting = [(Grant("r", 0), NOTHING)] * (MAX_WAITING - 1)
     for _ in range(3):
-        admission.ledger.add(Grant("r", 0, ()), NOTHING)
+        admission.ledger.add(Grant("r", 0), NOTHING)
     assert len(admission.ledger._waiting) == MAX_WAITING
 
 
@@ -479,7 +484,7 @@ async def test_connection_is_open_before_the_first_request(server: RedisServer) 
 async def test_models_of_a_day_are_counted_apart_up_to_a_number(server: RedisServer) -> None:
     admission = await admission_on(server)
     for number in range(MAX_MODELS + 20):
-        admission.settle(Grant(f"r{number}", 0, ()), Used(1, 5, 5, {"id": f"r{number}"}, f"red||k|m{number}|p"))
+        admission.settle(Grant(f"r{number}", 0), Used(1, 5, 5, {"id": f"r{number}"}, f"red||k|m{number}|p"))
     await admission.ledger.flush()
     [sums] = await server.pipeline([("HGETALL", server.keys.usage_sums(admission.ledger._day()))])
     assert len([name for name in sums if name.endswith(b"|requests")]) == MAX_MODELS + 1
@@ -570,7 +575,8 @@ async def test_use_of_an_outage_is_recorded_once_however_often_it_is_sent(server
     context = await key_with(server, RateLimits(), Budget(1000, "month"))
     admission = await admission_on(server)
     budgets = [{"name": "month/UTC", "amount": 1000, "start": 1, "ends": 2, "window": 0}]
-    grant = Grant("once", 0, (), is_local=True, budgets=({"name": f"key:{context.key_id}", "budgets": budgets},))
+    counted = to_counted([{"name": f"key:{context.key_id}", "budgets": budgets}])
+    grant = Grant("once", 0, counted, is_local=True)
     for _ in range(3):
         await admission.ledger.account(grant, Used(7, 0, 0, {"id": "once"}, "red||k|m|p"))
     [spent] = await server.pipeline([("HGET", server.keys.scope(f"key:{context.key_id}"), "month/UTC:spent")])
@@ -654,7 +660,7 @@ async def test_replies_under_a_budget_carry_unified_headers(
     await settle(admission, await admitted(admission, context, Need(spent, 1)), Used(spent, 0, 0, {}, ""))
     grant = await admitted(admission, context, Need(1, 1))
     assert isinstance(grant, Grant)
-    headers = dict(grant.headers)
+    headers = headers_of(grant)
     for name, value in expected.items():
         assert headers[f"anthropic-ratelimit-unified-{name}"] == value
     assert int(headers["anthropic-ratelimit-unified-reset"]) > admission.wall_clock()
@@ -737,3 +743,93 @@ async def test_blocked_user_is_refused_until_unblocked_and_stays_blocked_when_li
     await admission.directory.refresh()
     assert (await admission.directory.authenticate(key, None)).user == "ann"
     assert (await store.allowance("user:ann")).limits.requests == 9
+
+
+@pytest.mark.parametrize(("tenants", "keys"), [("day", "total"), ("total", "day")])
+async def test_refusal_names_the_spent_budget_that_is_renewed_last(
+    server: RedisServer, tenants: Period, keys: Period
+) -> None:
+    context = await key_with(server, RateLimits(), Budget(10, keys))
+    await store_on(server).set_allowance("tenant:red", Allowance(budgets=(Budget(10, tenants),)), ACTOR)
+    error = await admitted(await admission_on(server), context, Need(11, 11))
+    assert isinstance(error, BudgetSpent)
+    assert "$0.00000001 in all" in error.message
+
+
+async def test_request_that_counts_in_no_scope_leaves_nothing_in_redis(server: RedisServer) -> None:
+    grouped = Allowance().with_group("opus", Allowance(RateLimits(requests=1)))
+    made, _ = await store_on(server).create_key(KeyRecord("", "ci", "red", allowance=grouped), ACTOR)
+    context, admission, names = Context("req", "red", made.id), await admission_on(server), server.keys.access
+    grant = await admitted(admission, context)
+    assert isinstance(grant, Grant)
+    assert grant.counted.names == ()
+    scopes = [("EXISTS", server.keys.scope(name)) for name in ("*", "tenant:red", f"key:{made.id}")]
+    kept = await server.pipeline([("HLEN", names.reservations), ("ZCARD", names.leases), *scopes])
+    assert kept == [0, 0, 0, 0, 0]
+
+
+async def test_scope_without_limits_is_not_counted_and_its_first_limit_counts_from_the_next_request(
+    server: RedisServer,
+) -> None:
+    context = await key_with(server, RateLimits(concurrency=5))
+    admission = await admission_on(server)
+    first = await admitted(admission, context)
+    [exists] = await server.pipeline([("EXISTS", server.keys.scope("tenant:red"))])
+    assert exists == 0
+    await store_on(server).set_allowance("tenant:red", Allowance(RateLimits(concurrency=1)), ACTOR)
+    second = await admitted(admission, context)
+    assert isinstance(await admitted(admission, context), RateLimited)
+    for grant in (first, second):
+        await settle(admission, grant)
+    names = [server.keys.scope(name) for name in ("tenant:red", f"key:{context.key_id}")]
+    assert await server.pipeline([("HGET", name, "running") for name in names]) == [b"0", b"0"]
+
+
+async def test_reservation_of_an_earlier_version_is_charged_what_was_granted(server: RedisServer) -> None:
+    context, names = await key_with(server, RateLimits()), server.keys.access
+    start, ends = period_of("month", "UTC", 0)
+    budget = f'{{"name":"month/UTC","amount":1e+15,"start":{start},"ends":{ends},"window":0}}'
+    key = f'{{"name":"key:a","record":"key:a","version":"1","limits":{{"concurrency":5}},"budgets":[{budget}]}}'
+    empty = '{"name":"*","record":"scope:*","version":"0","limits":{},"budgets":{}}'
+    stored = f'{{"want":40,"least":1,"input":9,"share":1,"scopes":[{empty},{key}],"granted":40}}'
+    held = ("running", 1, "month/UTC:start", start, "month/UTC:spent", 2, "month/UTC:held", 40)
+    await server.pipeline(
+        [
+            ("HSET", names.reservations, "old", stored),
+            ("ZADD", names.leases, 1, "old"),
+            ("HSET", server.keys.scope("*"), "running", 1),
+            ("HSET", server.keys.scope("key:a"), *held),
+        ]
+    )
+    admission = await admission_on(server)
+    assert isinstance(await admitted(admission, context), Grant)
+    await admission.sweep()
+    state, running, left = await server.pipeline(
+        [
+            ("HGETALL", server.keys.scope("key:a")),
+            ("HGET", server.keys.scope("*"), "running"),
+            ("HEXISTS", names.reservations, "old"),
+        ]
+    )
+    assert (state[b"running"], state[b"month/UTC:held"], state[b"month/UTC:spent"]) == (b"0", b"0", b"42")
+    assert (running, left) == (b"0", 0)
+
+
+async def test_sums_of_a_day_are_kept_for_a_time(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=5))
+    admission = await admission_on(server)
+    for number in range(2):
+        used = Used(1, 5, 5, {"id": f"r{number}", "cache_read": 3, "cache_write": 4}, f"red||{context.key_id}|m|p")
+        await settle(admission, await admitted(admission, context), used)
+    name = server.keys.usage_sums(admission.ledger._day())
+    sums, seconds = await server.pipeline([("HGETALL", name), ("TTL", name)])
+    row = f"red||{context.key_id}|m|p|"
+    assert {key.decode().removeprefix(row): int(value) for key, value in sums.items()} == {
+        "requests": 2,
+        "input": 10,
+        "output": 10,
+        "cost": 2,
+        "cache_read": 6,
+        "cache_write": 8,
+    }
+    assert SUMS_SECONDS - 60 < seconds <= SUMS_SECONDS

@@ -114,7 +114,7 @@ async def test_use_that_is_settled_while_redis_is_killed_is_reported_once(
 ) -> None:
     admission = await admission_on(server)
     for number in range(300):
-        admission.settle(Grant(f"r{number}", 0, ()), Used(1, 5, 5, {"id": f"r{number}"}, "red||k|m|p"))
+        admission.settle(Grant(f"r{number}", 0), Used(1, 5, 5, {"id": f"r{number}"}, "red||k|m|p"))
         if number == 100:
             await admission.ledger.flush()
             await killable.kill()
@@ -152,7 +152,7 @@ async def test_limits_budgets_keys_and_spending_on_a_cluster_of_three() -> None:
         assert accepted >= 25  # of 30, as many as fit into the budget at once
         [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
         assert (int(state[b"month/UTC:spent"]), state[b"month/UTC:held"]) == (3 * accepted, b"0")
-        several[0].settle(Grant("free", 0, ()), Used(7, 1, 1, {"id": "free"}, "red||k|m|p"))
+        several[0].settle(Grant("free", 0), Used(7, 1, 1, {"id": "free"}, "red||k|m|p"))
         await several[0].ledger.flush()
         assert await spent(server) == 3 * accepted + 7
         store = store_on(server)

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.access.directory import ScopeRules
 from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget, Period, RateLimits
-from gateway.access.refusals import left_of, to_headers, to_refusal, to_state
+from gateway.access.refusals import LimitHeaders, to_refusal
 from gateway.errors import BudgetSpent, GatewayError, RateLimited
 
 NOON = 1_798_804_800  # 2027-01-01 12:00 UTC
@@ -102,8 +102,7 @@ def test_headers_of_a_spent_budget_name_its_period_and_who_shares_it(
     ],
 )
 def test_headers_of_a_budget_show_the_share_of_the_fullest_one(spent: int, share: str, notice: str | None) -> None:
-    budgets = [["*", "day/UTC", "0", "0", "1000", "7"], ["key:a", "day/UTC", str(spent), "0", "1000", "9"]]
-    headers = dict(to_headers({"budgets": budgets}))
+    headers = dict(LimitHeaders((), (1000, 1000)).to_pairs([0, 0, 7, spent, 0, 9]))
     assert headers[f"{UNIFIED}-overage-utilization"] == share
     assert headers[f"{UNIFIED}-reset"] == "9"
     assert headers.get(f"{UNIFIED}-overage-surpassed-threshold") == notice
@@ -112,15 +111,21 @@ def test_headers_of_a_budget_show_the_share_of_the_fullest_one(spent: int, share
 
 def test_budget_without_room_has_no_headers_of_an_admission() -> None:
     for spent, amount in ((1000, 1000), (1001, 1000), (1, 0)):
-        assert to_headers({"budgets": [["*", "day/UTC", str(spent), "0", str(amount), "7"]]}) == ()
+        assert LimitHeaders((), (amount,)).to_lines([spent, 0, 7]) == ""
 
 
-def test_state_of_limits_is_read_with_what_is_left_of_budgets() -> None:
-    assert to_state(b"[]") == {}
-    state = to_state(b'{"requests": ["5", "3", "1798804800"], "budgets": [["key:a", "day/UTC", "4", "3", "10", "9"]]}')
-    headers = dict(to_headers(state))
+def test_state_of_limits_is_written_with_what_is_left_of_budgets() -> None:
+    limits, state = LimitHeaders(("requests",), (10, 20)), [5, 3, 1798804800, 4, 3, 9, 1, 0, 8]
+    headers = dict(limits.to_pairs(state))
+    assert headers["anthropic-ratelimit-requests-limit"] == "5"
     assert headers["anthropic-ratelimit-requests-remaining"] == "3"
     assert headers["anthropic-ratelimit-requests-reset"] == "2027-01-01T12:00:00Z"
+    assert headers[f"{UNIFIED}-overage-utilization"] == "0.40"
+    assert headers[f"{UNIFIED}-overage-reset"] == "9"
     assert "anthropic-ratelimit-input-tokens-limit" not in headers
-    assert left_of(state, 2) == {("key:a", "day/UTC"): 1}
-    assert left_of({}, 2) == {}
+    assert limits.left(state, 2) == [1, 17]
+
+
+def test_repeated_admission_has_no_state() -> None:
+    limits = LimitHeaders(("requests",), (10,))
+    assert (limits.to_lines([]), limits.to_pairs([])) == ("", ())
