@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,3 +196,27 @@ def test_a_line_that_is_longer_than_a_pipe_keeps_together_is_written_whole() -> 
         for line in lines:
             writer.error(line)
         assert [reader.readline() for _ in lines] == [line + b"\n" for line in lines]
+
+
+def test_threads_that_log_at_once_lose_no_line() -> None:
+    file, letters, count = File(), (b"a", b"b", b"c"), 20_000
+    writer = writer_to(file)
+
+    def log(letter: bytes) -> None:
+        for number in range(count):
+            writer.info(b"%b%d" % (letter, number))
+
+    threads = [threading.Thread(target=log, args=[letter]) for letter in letters]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            writer.write_waiting()
+    finally:
+        sys.setswitchinterval(interval)
+    writer.write_waiting()
+    lines = file.data.split()
+    for letter in letters:
+        assert [line for line in lines if line.startswith(letter)] == [b"%b%d" % (letter, n) for n in range(count)]
