@@ -59,7 +59,7 @@ class Activity:
         counts = self._counts
         kind = "live" if record.context.batch is None else "batch"
         counts[kind] = counts.get(kind, 0) + 1
-        self._cost += record.cost_with_hedges
+        self._cost += (record.cost or 0.0) + record.hedge_cost
         if record.first_content_seconds is not None:
             self._first_contents.append(record.first_content_seconds)
         kept, limit = self._rows, ROWS_A_PUSH
@@ -68,8 +68,6 @@ class Activity:
             counts["failed"] = counts.get("failed", 0) + 1
         if len(kept) < limit:
             kept.append((self.wall(), record))
-        else:
-            counts["unlisted"] = counts.get("unlisted", 0) + 1
 
     async def run(self) -> None:
         await Repeated("activity", self.push, PUSH_SECONDS).run()
@@ -109,6 +107,8 @@ class Activity:
     def _taken_counts(self) -> Counts:
         """Return the counts since the last call; of the cost in billionths of a dollar, of first contents by bucket."""
         counts, self._counts = self._counts, {}
+        if unlisted := counts.get("live", 0) + counts.get("batch", 0) - len(self._rows) - len(self._failures):
+            counts["unlisted"] = unlisted
         cost, self._cost = self._cost, 0.0
         first_contents, self._first_contents = self._first_contents, []
         if cost:

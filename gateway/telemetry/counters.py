@@ -40,12 +40,12 @@ class ExchangeCounter:
     """Finished exchanges of the same labels: sums, and times in seconds."""
 
     __slots__ = (
-        *("cache_read", "cache_write", "cost", "count", "input", "output"),
+        *("cache_read", "cache_write", "cost", "input", "output"),
         *("durations", "first_contents", "headers", "output_tokens", "overheads"),
     )
 
     def __init__(self) -> None:
-        self.count = self.input = self.output = self.cache_read = self.cache_write = 0
+        self.input = self.output = self.cache_read = self.cache_write = 0
         self.cost = 0.0
         self.durations: list[float] = []
         self.first_contents: list[float] = []
@@ -53,15 +53,18 @@ class ExchangeCounter:
         self.overheads: list[float] = []
         self.output_tokens: list[float] = []
 
+    @property
+    def count(self) -> int:
+        return len(self.durations)
+
     def add(self, record: UsageRecord) -> None:
         duration = record.duration_seconds
-        self.count += 1
         self.durations.append(duration)
         self.input += record.input_tokens
         self.output += record.output_tokens
         self.cache_read += record.cache_read_tokens
         self.cache_write += record.cache_write_tokens
-        self.cost += record.cost_with_hedges
+        self.cost += (record.cost or 0.0) + record.hedge_cost
         if record.header_seconds is not None:
             self.headers.append(record.header_seconds)
             self.overheads.append(duration - record.waited_seconds)
@@ -84,7 +87,7 @@ _replies: Counter[tuple[str, str, int]] = Counter()
 def observe(record: UsageRecord) -> None:
     """Count one finished exchange."""
     labels = (
-        _model_label(record.model),
+        record.model if record.model in _models else _model_label(record.model),
         record.upstream,
         record.dialect,
         record.status,
@@ -96,7 +99,7 @@ def observe(record: UsageRecord) -> None:
     if tally is None:
         tally = _exchanges[labels] = ExchangeCounter()
     tally.add(record)
-    if tally.count >= MAX_UNSETTLED:
+    if len(tally.durations) >= MAX_UNSETTLED:
         settle()
     if record.error_type is not None:
         metrics.EXCHANGE_ERRORS.labels(record.upstream, record.origin, record.cause).inc()
@@ -210,8 +213,6 @@ def _usage_labels(tenant: str, model: str) -> tuple[str, str]:
 
 
 def _model_label(model: str) -> str:
-    if model in _models:
-        return model
     if len(_models) >= MAX_MODELS or len(model) > LONGEST_NAME:
         return OTHER
     _models.add(model)

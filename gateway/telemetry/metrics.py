@@ -63,7 +63,7 @@ class CountedHistogram(Histogram):
         for bucket, count in zip(self._buckets, bucket_counts(values, self._upper_bounds), strict=True):
             if count:
                 bucket.inc(count)
-        self._sum.inc(sum([value for value in values if value > 0]))
+        self._sum.inc(sum(values[bisect_right(values, 0) :]))
 
 
 def bucket_counts(values: list[float], bounds: Sequence[float]) -> list[int]:

@@ -70,11 +70,6 @@ class UsageRecord:
     notes: list[str] = field(default_factory=list)
     cache: str = ""
 
-    @property
-    def cost_with_hedges(self) -> float:
-        """Return the reported cost with that of calls that were cancelled."""
-        return (self.cost or 0.0) + self.hedge_cost
-
     def attempts_line(self) -> str:
         """Return the calls so far, in their order: `a 503 0.21s, b 200 1.30s`."""
         return ", ".join([f"{one.upstream} {one.outcome} {one.seconds:.2f}s" for one in self.attempted])

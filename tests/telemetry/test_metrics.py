@@ -123,6 +123,13 @@ def test_times_fall_into_the_buckets_whose_bounds_they_do_not_exceed() -> None:
     assert metrics.bucket_counts([], (0.1, float("inf"))) == [0, 0]
 
 
+def test_sum_of_times_is_without_those_below_0() -> None:
+    histogram = metrics.CountedHistogram("sum_of_times", "", buckets=(0.1, 1), registry=CollectorRegistry())
+    histogram.add([0.5, -0.25, 0.0, 0.25])
+    histogram.add([-1.0])
+    assert histogram._sum.get() == 0.75
+
+
 def test_times_are_kept_one_by_one_for_a_bounded_number_of_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "_models", set())  # other tests may have used up the names with a label of their own
     counters.settle()
