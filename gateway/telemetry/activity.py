@@ -18,7 +18,7 @@ import orjson
 from gateway import __version__
 from gateway.process.tasks import Repeated
 from gateway.telemetry.activity_store import SLOT_SECONDS, AnyActivity, Counts, Row
-from gateway.telemetry.logs import exchange_fields
+from gateway.telemetry.exchange_line import exchange_fields
 from gateway.telemetry.metrics import SECONDS, bucket_counts
 from gateway.telemetry.usage import CLIENT_GONE, UsageRecord
 

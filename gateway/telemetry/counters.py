@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 
 from gateway.telemetry import metrics
-from gateway.telemetry.logs import LONGEST_NAME
+from gateway.telemetry.exchange_line import LONGEST_NAME
 from gateway.telemetry.usage import UsageRecord
 
 # Maximum age of the figures of one of several processes; a killed process loses this much.

@@ -10,6 +10,7 @@ import aiohttp
 from structlog.testing import capture_logs
 
 from gateway.simulator.loopback import Simulator
+from gateway.telemetry.exchange_line import exchange_fields
 from tests.cli.conftest import dragoman
 from tests.e2e.conftest import KEY, serving
 
@@ -22,7 +23,7 @@ async def test_configured_keys_are_listed_by_tenant_and_the_id_of_the_log(redis_
             url, headers = f"{live.url}/v1/messages", {"x-api-key": KEY}
             async with aiohttp.ClientSession() as session, session.post(url, json=BODY, headers=headers) as answer:
                 assert answer.status == 200
-        [line] = [line["fields"] for line in captured if line["event"] == "exchange_finished"]
+        [line] = [exchange_fields(line["record"]) for line in captured if line["event"] == "exchange_finished"]
     variables = {"GATEWAY_KEYS": f"tests:{KEY}", "GATEWAY_SECRET": "t:secret", "GATEWAY_REDIS_URL": redis_url}
     ran = await dragoman("keys", "list", **variables)
     assert ran.out == f"{line['key']}  tenant tests  GATEWAY_KEYS\n"

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.simulator.script import EVENT_STREAM, Pause, Script, to_data
+from gateway.telemetry.exchange_line import exchange_fields
 from tests.e2e.conftest import KEY, Live
 from tests.support.series import samples_of
 
@@ -64,7 +65,7 @@ async def test_a_tenant_s_tokens_and_cost_are_the_sums_of_its_log_lines(live: Li
     with capture_logs() as captured:
         for number in range(5):
             await ask(live, stream=number % 2 == 0)
-    lines = [line["fields"] for line in captured if line["event"] == "exchange_finished"]
+    lines = [exchange_fields(line["record"]) for line in captured if line["event"] == "exchange_finished"]
     assert len(lines) == 5
     after = await scraped(live)
     for kind, field in kinds.items():

@@ -11,8 +11,12 @@ import pytest
 import structlog
 
 from gateway.context import Context
+from gateway.dialects.base import Origin
+from gateway.exchange.received import note_answer
 from gateway.telemetry import logs
-from gateway.telemetry.logs import LONGEST_NAME, LibraryHandler, log_exchange, log_unraisable
+from gateway.telemetry.exchange_line import LONGEST_NAME, exchange_fields
+from gateway.telemetry.logs import LibraryHandler, log_unraisable
+from gateway.telemetry.redaction import MAX_NAME, Redactor
 from gateway.telemetry.usage import UsageRecord
 
 RENDERS = {"json": logs._render_json, "console": logs._render_console}
@@ -104,11 +108,14 @@ def test_a_value_of_any_kind_can_be_logged_and_objects_are_not_written_out(rende
 
 def test_names_that_a_client_or_an_upstream_chose_are_cut() -> None:
     long = "x" * 10_000
-    record = UsageRecord(Context("req_1"), long, served_model=long, provider=long, generation_id=long)
-    with structlog.testing.capture_logs() as captured:
-        log_exchange(record)
-    fields = captured[0]["fields"]
-    assert [len(fields[name]) for name in ("model", "served_model", "provider", "generation")] == [LONGEST_NAME] * 4
+    record = UsageRecord(Context("req_1"), long)
+    usage = dict.fromkeys(
+        ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"), 0
+    )
+    note_answer(Redactor(), record, Origin(long, long, long), usage, "end_turn")
+    fields = exchange_fields(record)
+    assert len(fields["model"]) == LONGEST_NAME
+    assert [len(fields[name]) for name in ("served_model", "provider", "generation")] == [MAX_NAME] * 3
 
 
 def test_a_library_s_own_log_line_is_logged_without_its_values() -> None:
