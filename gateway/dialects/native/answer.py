@@ -9,6 +9,7 @@ from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.call_ids import to_client_id
 from gateway.dialects.chat.response.calls.near_json import repaired
+from gateway.dialects.chat.response.errors.embedded_errors import error_in
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_usage
@@ -36,7 +37,8 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     if details is not None:
         raise to_relayed(None, details)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list | str):
-        raise UpstreamError(NOT_A_MESSAGE)
+        error = error_in(message, None, reply) if isinstance(message, dict) else None
+        raise error or UpstreamError(NOT_A_MESSAGE)
     counts = counted(message.get("usage"))
     origin = to_origin(message, counts)
     written: bytes | None = with_model(body, message, reply.model)

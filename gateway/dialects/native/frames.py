@@ -4,8 +4,10 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.errors.embedded_errors import error_of_event
 from gateway.dialects.chat.vocabulary import DONE_FORMS
-from gateway.dialects.native.errors import to_relayed
+from gateway.dialects.native.errors import TYPE, to_relayed
+from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
 from gateway.sse import meant_by
@@ -20,7 +22,8 @@ def name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     named = next((value.strip() for name, value in fields if name == b"event"), b"")
     if named:
         return named, payload
-    kind = to_object(payload).get("type")
+    data = to_object(payload)
+    kind = "error" if data.get("error") else data.get("type")
     if not isinstance(kind, str):
         raise UpstreamError("The upstream's stream is not one of Messages.")
     return kind.encode(), payload
@@ -45,12 +48,10 @@ def is_whole(frame: bytes) -> bool:
         return False
 
 
-def to_failure(payload: bytes) -> GatewayError:
-    """Return the failure of an `error` event."""
-    error = to_object(payload).get("error")
-    details = {"message": error} if isinstance(error, str) and error else to_mapping(error)
-    message = details.get("message")
-    kind = details.get("type")
-    if not isinstance(message, str) or not isinstance(kind, str):
-        return UpstreamError(message if isinstance(message, str) else "The upstream's answer broke off.")
-    return to_relayed(None, dict(details))
+def to_failure(payload: bytes, reply: Reply) -> GatewayError:
+    """Return the failure of an `error` event. Data in other shapes are read as those of chat upstreams."""
+    details = to_mapping(to_object(payload).get("error")) if payload.startswith(b"{") else {}
+    kind, message = details.get("type"), details.get("message")
+    if isinstance(message, str) and isinstance(kind, str) and TYPE.fullmatch(kind):
+        return to_relayed(None, dict(details))
+    return error_of_event(payload, reply)

@@ -229,7 +229,7 @@ class NativeStream:
                 self.done = self.started = True
                 return (closing, reason, frame + END)
             case b"error":
-                raise to_failure(payload)
+                raise to_failure(payload, self._reply)
             case b"ping":
                 return (events.PING,) if self._opened or self.started else ()
             case b"":

@@ -1,13 +1,16 @@
 """Errors of upstreams that speak Messages."""
 
+from typing import Any
+
 import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
+from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
-from gateway.errors import BillingProblem, MalformedOutput
+from gateway.errors import BillingProblem, GatewayError, MalformedOutput, Overloaded, RateLimited, UpstreamError
 
 REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()))
 
@@ -50,3 +53,38 @@ def test_output_that_a_server_cannot_read_is_asked_for_again() -> None:
     error = to_error(400, {}, orjson.dumps({"type": "error", "error": details}), REPLY)
     assert isinstance(error, MalformedOutput)
     assert (error.status, error.relayed) == (400, details)
+
+
+IN_OTHER_FORMS: dict[str, tuple[dict[str, Any], type[GatewayError], str]] = {
+    "OpenAI's": ({"error": {"message": "Rate limit reached", "code": 429}}, RateLimited, "Rate limit reached"),
+    "vLLM's": (
+        {"error": {"message": "slots are full", "type": "InternalServerError", "code": 503}},
+        Overloaded,
+        "slots are full",
+    ),
+    "words alone": ({"error": "gpu lost"}, UpstreamError, "gpu lost"),
+}
+
+
+@pytest.mark.parametrize("form", IN_OTHER_FORMS)
+def test_failure_in_another_form_keeps_its_words_and_its_code(form: str) -> None:
+    payload, kind, words = IN_OTHER_FORMS[form]
+    body = orjson.dumps(payload)
+    for frame in (b"data: " + body, b"event: error\ndata: " + body):
+        stream = NativeStream(REPLY)
+        stream.feed(frame + b"\n\n")
+        assert (type(stream.failure), stream.failure.message) == (kind, words)
+    with pytest.raises(kind, match=words):
+        to_answered(body, REPLY)
+
+
+def test_problem_document_in_place_of_a_message_is_a_failure() -> None:
+    with pytest.raises(RateLimited, match="slow down"):
+        to_answered(orjson.dumps({"status": 429, "title": "Too Many Requests", "detail": "slow down"}), REPLY)
+
+
+def test_error_event_of_plain_words_keeps_them() -> None:
+    stream = NativeStream(REPLY)
+    stream.feed(b"event: error\ndata: gpu lost\n\n")
+    assert isinstance(stream.failure, UpstreamError)
+    assert stream.failure.message == "gpu lost"

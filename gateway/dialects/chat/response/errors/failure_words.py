@@ -17,6 +17,7 @@ from gateway.errors import (
     Overloaded,
     PermissionDenied,
     RateLimited,
+    RequestTooLarge,
     Unauthenticated,
     UpstreamError,
     UpstreamTimedOut,
@@ -85,7 +86,7 @@ WORDINGS = (
         BillingProblem,
         (*REFUSED, RateLimited),
         r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)",  # OpenAI, DeepSeek
-        r"exceeded_current_quota_error|credit balance is too low",  # Moonshot, Anthropic
+        r"exceeded_current_quota_error|balance is too low",  # Moonshot, Anthropic
         r"(?:out of|no|not enough|any) (?:remaining )?credits\b",  # xAI
         r"all available credits|balance is insufficient|specified api usage limits",  # xAI, SiliconFlow, Anthropic
         r"\barrearage\b|account is in good standing|overdue[- ]payment",  # DashScope
@@ -122,9 +123,13 @@ WORDINGS = (
     _wording(InvalidRequest, (NotFound,), r"no endpoints found that support"),
     # LiteLLM names what the server behind it has said by its own classes, under 500 where it does not know the status.
     _wording(RateLimited, FAILED, r"litellm\.ratelimiterror"),
+    # Proxies that know nothing of what failed behind them but its words.
+    _wording(RateLimited, FAILED, r"\brate limit (?:is )?(?:exceeded|reached)\b|\b429\W{0,3}too many requests\b"),
     _wording(UpstreamTimedOut, FAILED, r"litellm\.timeout\b"),
     _wording(Overloaded, FAILED, r"litellm\.serviceunavailableerror"),
     _wording(PermissionDenied, FAILED, r"litellm\.permissiondeniederror"),
+    # Moonshot's limit for the bytes of a request.
+    _wording(RequestTooLarge, (InvalidRequest,), r"\btotal message size \d+ exceeds limit \d+"),
     # A refusal that a server reports as its own failure. llama.cpp and llama-cpp-python answer 500 to what
     # a chat template raised, to media, tools and arguments that they cannot take, and to bodies that do not validate.
     _wording(

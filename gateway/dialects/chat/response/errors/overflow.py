@@ -98,6 +98,7 @@ LIMITS = _compiled(
     rf"exceeds the maximum number of tokens allowed \(?{LIMIT}",
     rf"maximum (?:context|prompt) length is {LIMIT} tokens",
     rf"max(?:imum)?(?: number of)?(?: input| prompt)? tokens(?: is| allowed)?:? {LIMIT}",
+    rf"input token length is too large\. It should not exceed {LIMIT}",  # Qianfan
 )
 
 # No numbers: OpenAI and many more; Zhipu's code 1261 says "Prompt 超长".
@@ -106,7 +107,7 @@ WORDS = re.compile(
     r"|too many (?:input )?tokens(?!.{0,40}wait)"
     r"|(?:prompt|input|conversation)\b(?: you \w{1,20})? (?:is|was) too long"
     r"|prompt (?:tokens )?(?:is |are )?too (?:long|large)"
-    r"|input token count|model token limit|prompt token count|request too large for|超长|prompt exceeds max"
+    r"|input token (?:count|length)|model token limit|prompt token count|request too large for|超长|prompt exceeds max"
     r"|max message tokens"
     r"|max_seq_len exceeded|maximum model length|exceed model maximum|exceeds maximum input|completion tokens exceed"
     r"|reduce the length of the (?:messages|prompt|input)|input tokens? exceed|input length\b.{0,40}\bexceed"
@@ -119,7 +120,7 @@ WORDS = re.compile(
 )
 TYPES = frozenset({"context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded"})
 # Statuses of a refused request; under these, one of the words above is enough.
-STATUSES = frozenset({400, 413, 422})
+STATUSES = frozenset({400, 413, 422, 424})  # 424: Hugging Face, and Bedrock where its model has refused
 # The same words, but the prompt would fit: the answer's limit is too high, which another request can change.
 # Cohere words it like an overflow.
 ANSWER_TOO_LONG = re.compile(

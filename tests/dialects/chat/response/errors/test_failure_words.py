@@ -115,6 +115,7 @@ ACCOUNTS: dict[str, tuple[int, Any, Kind]] = {
         ),
         BillingProblem,
     ),
+    "a balance that is too low": (403, error_body("Your account balance is too low, please top up"), BillingProblem),
     "Zhipu, no balance": (429, error_body("余额不足或无可用资源包,请充值。", code="1113"), BillingProblem),
     "OpenAI, the type alone": (
         429,
@@ -256,6 +257,17 @@ REFUSALS: dict[str, tuple[int, Any, Kind]] = {
     "llama.cpp, no template": (500, error_body("tools param requires --jinja flag"), InvalidRequest),
     "llama-cpp-python, a format": (500, error_body("Input should be 'text' or 'json_object'"), InvalidRequest),
     "a full pool of llama.cpp, which passes": (500, error_body("Context size has been exceeded."), Overloaded),
+    "a proxy, a rate limit": (500, error_body("Upstream returned 429: Too Many Requests"), RateLimited),
+    "a proxy, a rate limit as JSON in JSON": (
+        500,
+        {"error": '{"error":{"message":"Rate limit exceeded","code":429}}'},
+        RateLimited,
+    ),
+    "Moonshot, a request of many bytes": (
+        400,
+        error_body("Invalid request: total message size 5000000 exceeds limit 2097152", type="invalid_request_error"),
+        RequestTooLarge,
+    ),
     "an opaque failure": (500, b"Internal Server Error", UpstreamError),
 }
 

@@ -190,6 +190,7 @@ WORDS_ONLY = {
     "mistral.rs": "Prompt sequence length is greater than 4096, perhaps consider using truncation",
     "no vendor's": "Context window exceeded: requested 12000 tokens",
     "openclaw's": "Prompt too large for this model",
+    "Qianfan": "The input token length is too large. It should not exceed 8192",
 }
 
 
@@ -203,6 +204,7 @@ def test_limit_in_the_words_is_completed_by_the_estimate() -> None:
     message = WORDS_ONLY["DashScope"]
     assert overflow_wording(message, reply(input_estimate=250_000)) == PROMPT.format(250000, 204800)
     assert overflow_wording(WORDS_ONLY["Gemini"], reply(input_estimate=2_000_000)) == PROMPT.format(2000000, 1048576)
+    assert overflow_wording(WORDS_ONLY["Qianfan"], reply(input_estimate=9000)) == PROMPT.format(9000, 8192)
 
 
 def test_total_in_one_number_is_split_by_the_answer_that_was_asked_for() -> None:
@@ -246,6 +248,11 @@ def test_answer_limit_that_is_too_high_is_no_overflow() -> None:
     assert not is_overflow(400, "", "max_tokens is too large: the context length is 8192")
     assert is_overflow(413, "", "Request too large for model on tokens per minute: Limit 8000, Requested 30211")
     assert not is_overflow(429, "", "too many tokens this minute")
+
+
+@pytest.mark.parametrize("message", [WORDS_ONLY["Bedrock around Anthropic"], WORDINGS["TGI"][0]])
+def test_overflow_as_the_failure_of_a_dependency_is_one(message: str) -> None:
+    assert is_overflow(424, "", message)
 
 
 @pytest.mark.parametrize(
