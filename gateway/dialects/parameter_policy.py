@@ -69,9 +69,7 @@ def governed(request: Mapping[str, Any], policy: RequestPolicy, route: Route) ->
         return request, []  # type: ignore[return-value] # unchanged
     notes: list[Note] = []
     found: Request = request  # type: ignore[assignment] # copied before it is changed
-    for name, rule in policy.parameters.items():  # before anything that a feature leaves out
-        if rule.deny is None:
-            continue
+    for name, rule in policy.denied.items():  # before anything that a feature leaves out
         places = _places(found, name)
         if places and rule.deny == "refuse":
             raise InvalidRequest(f"{'.'.join(places[0])}: {name} is not allowed here")
@@ -81,8 +79,8 @@ def governed(request: Mapping[str, Any], policy: RequestPolicy, route: Route) ->
     if policy.off:
         _refuse_content(request, policy.off)
         found = _without_extensions(found, policy.off, notes)
-    for name, rule in policy.parameters.items():
-        if rule.deny is None:
+    for name, rule in policy.allowed.items():
+        if rule.fills_in or not _first_keys(name).isdisjoint(found):
             found = _governed_by(found, name, rule, route, notes)
     return found, notes
 
@@ -120,11 +118,11 @@ def _governed_by(request: Request, name: str, rule: ParameterPolicy, route: Rout
         if clamped != value:
             notes.append(Note("changed", ".".join(path), "the gateway limits this parameter"))
             request = _with(request, path, clamped)
-    if not places and not _takes(name, route):
+    if not rule.fills_in or not (places or _takes(name, route)):
         return request
     if rule.lock is not None or rule.ceilings is not None:
         return _locked(request, name, rule, places, notes)
-    if places or rule.default is None:
+    if places:
         return request
     if name == "reasoning_effort" and any(_value(request, tuple(path.split("."))) is not None for path in REASONING):
         return request  # which decides it by another name
@@ -204,7 +202,9 @@ def _places(request: Mapping[str, Any], name: str) -> list[Path]:
     for path in _paths_of(name):
         if path[0] in request and _value(request, path) is not None:
             places.append(path)
-        places += [(namespace, *path) for namespace in namespaces if _value(request, (namespace, *path)) is not None]
+        if namespaces:
+            nested = [(namespace, *path) for namespace in namespaces]
+            places += [place for place in nested if _value(request, place) is not None]
     return places
 
 

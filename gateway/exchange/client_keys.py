@@ -6,6 +6,7 @@ from the upstream's texts. Each key has its own circuits: the limits and the cre
 
 from dataclasses import replace
 from hashlib import blake2b
+from operator import attrgetter
 
 from gateway.context import Context
 from gateway.errors import BillingProblem, CredentialsRefused, GatewayError, Unauthenticated, UpstreamWords
@@ -17,6 +18,7 @@ NEEDED = (
     "`x-gateway-key`"
 )
 REMOVED = "[key]"
+TAKES_CLIENT_KEY = attrgetter("upstream.takes_client_key")
 # Headers of an answer that describe the account of the key.
 ACCOUNT_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
 ACCOUNT_HEADERS = frozenset({"anthropic-organization-id", "openai-organization"})
@@ -27,7 +29,7 @@ def with_client_keys(routes: tuple[Route, ...], context: Context) -> tuple[Route
 
     Raises Unauthenticated if no route is left.
     """
-    if not any(route.upstream.takes_client_key for route in routes):
+    if not any(map(TAKES_CLIENT_KEY, routes)):
         return routes
     kept: list[Route] = []
     owner = ""

@@ -86,7 +86,8 @@ def callable_first(routes: Sequence[Route], circuits: LiveCircuits) -> list[Rout
 def patience(plan: Plan, circuits: LiveCircuits, times: Timeouts) -> tuple[Timeouts, float]:
     """Return the timeouts of the next call and the seconds to its first content: shorter while another candidate could
     answer."""
-    last = all(circuits.wait(route) > 0 for route in plan.fallbacks)
+    left = plan.fallbacks
+    last = not left or (not circuits.are_calm() and all(circuits.wait(route) > 0 for route in left))
     own = plan.route.upstream.timeouts
     content_within = inf if last or own.first_content is None else own.first_content
     if not plan.prepared.is_streamed:  # a JSON answer has no header before it is whole

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import groupby
 from math import log
+from operator import attrgetter
 from typing import Final
 
 from gateway.upstream.routes.route import Route
 
+SHARE: Final = attrgetter("share")
 # Of a hash, as a fraction of one.
 SCALE: Final = float(1 << 64)
 
@@ -33,7 +35,7 @@ def in_order(routes: Sequence[Route], session: bytes, turn: int | None = None) -
 
 
 def needs_order(routes: Sequence[Route]) -> bool:
-    return len(routes) > 1 and any(route.share is not None for route in routes)
+    return len(routes) > 1 and any(map(SHARE, routes))
 
 
 def _score(route: Route, session: bytes, turn: int | None) -> float:

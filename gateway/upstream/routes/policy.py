@@ -23,7 +23,10 @@ OBJECTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ParameterPolicy:
-    """Rules of one parameter. None: no such rule. `ceilings`: most dollars for a million tokens, by unit."""
+    """Rules of one parameter. None: no such rule. `ceilings`: most dollars for a million tokens, by unit.
+
+    `fills_in`: the parameter is set where a request lacks it.
+    """
 
     default: Any = field(default=None, repr=False)
     minimum: float | str | None = None
@@ -32,16 +35,24 @@ class ParameterPolicy:
     lock: Any = field(default=None, repr=False)
     deny: Literal["refuse", "drop"] | None = None
     ceilings: Mapping[str, float] | None = None
+    fills_in: bool = field(init=False, repr=False)
+    _low: "float | WordRank | None" = field(init=False, repr=False)
+    _high: "float | WordRank | None" = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        fills_in = self.default is not None or self.lock is not None or self.ceilings is not None
+        object.__setattr__(self, "fills_in", fills_in)
+        object.__setattr__(self, "_low", _rank(self.minimum))
+        object.__setattr__(self, "_high", _rank(self.maximum))
 
     def clamped(self, value: Any) -> Any:
         """Return the value, or the bound that it exceeds. What cannot be compared is left as it is."""
         rank = _rank(value)
         if rank is None:
             return value
-        low, high = _rank(self.minimum), _rank(self.maximum)
-        if high is not None and type(high) is type(rank) and rank > high:
+        if type(self._high) is type(rank) and rank > self._high:
             return self.maximum
-        if low is not None and type(low) is type(rank) and rank < low:
+        if type(self._low) is type(rank) and rank < self._low:
             return self.minimum
         return value
 
@@ -51,18 +62,24 @@ class RequestPolicy:
     """Rules that govern the requests of one candidate. `off`: features that are switched off.
 
     `refuses_losses`: a parameter that could not be carried over is answered with 400. `names`: of the parameters.
-    `concerns_all`: requests without any of the parameters are governed too.
+    `denied` and `allowed` are the two kinds of `parameters`. `concerns_all`: requests without any of the parameters are
+    governed too.
     """
 
     parameters: Mapping[str, ParameterPolicy] = field(default_factory=dict, repr=False)
     off: frozenset[str] = frozenset()
     refuses_losses: bool = False
     names: frozenset[str] = field(init=False, repr=False)
+    denied: Mapping[str, ParameterPolicy] = field(init=False, repr=False)
+    allowed: Mapping[str, ParameterPolicy] = field(init=False, repr=False)
     concerns_all: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        rules = self.parameters.items()
         object.__setattr__(self, "names", frozenset(self.parameters))
-        object.__setattr__(self, "concerns_all", bool(self.off) or any(map(_fills_in, self.parameters.values())))
+        object.__setattr__(self, "denied", {name: rule for name, rule in rules if rule.deny is not None})
+        object.__setattr__(self, "allowed", {name: rule for name, rule in rules if rule.deny is None})
+        object.__setattr__(self, "concerns_all", bool(self.off) or any(rule.fills_in for _, rule in rules))
 
     @property
     def described(self) -> str:
@@ -161,17 +178,15 @@ class WordRank(int):
     """The place of a word among ORDERED_WORDS: not to be compared with a number."""
 
 
+RANKS: Final = {word: WordRank(place) for place, word in enumerate(ORDERED_WORDS)}
+
+
 def _rank(value: Any) -> float | WordRank | None:
     if isinstance(value, str):
-        return WordRank(ORDERED_WORDS.index(value)) if value in ORDERED_WORDS else None
+        return RANKS.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)
-
-
-def _fills_in(rule: ParameterPolicy) -> bool:
-    """Return whether the rule sets the parameter where a request lacks it."""
-    return rule.default is not None or rule.lock is not None or rule.ceilings is not None
 
 
 def _plain(rule: ParameterPolicy) -> tuple[Any, ...]:
