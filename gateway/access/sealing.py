@@ -1,9 +1,14 @@
-"""Encryption of the few secrets that Redis has to hold for a while, so that a copy of Redis shows none of them."""
+"""Encryption of the few secrets that Redis has to hold for a while, so that a copy of Redis shows none of them.
+
+`cryptography` is imported at the first use: it takes 8 MB, and most processes never seal anything.
+"""
 
 import hashlib
 import secrets
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
 def seal(secret: bytes, text: bytes, purpose: bytes) -> bytes:
@@ -13,9 +18,16 @@ def seal(secret: bytes, text: bytes, purpose: bytes) -> bytes:
 
 
 def unseal(secret: bytes, sealed: bytes, purpose: bytes) -> bytes:
-    """Raises InvalidTag for what another secret or purpose has sealed."""
-    return _cipher(secret, purpose).decrypt(sealed[:12], sealed[12:], None)
+    """Raises ValueError for what another secret or purpose has sealed."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return _cipher(secret, purpose).decrypt(sealed[:12], sealed[12:], None)
+    except InvalidTag:
+        raise ValueError("sealed with another secret, or for another purpose") from None
 
 
-def _cipher(secret: bytes, purpose: bytes) -> AESGCM:
+def _cipher(secret: bytes, purpose: bytes) -> "AESGCM":
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     return AESGCM(hashlib.blake2b(secret, person=purpose, digest_size=32).digest())

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
-from cryptography.exceptions import InvalidTag
 
 from gateway.access.audit import START, chain, verify
 from gateway.access.changes import Change, Changes
@@ -340,7 +339,7 @@ class AccessStore:
         """Raises InvalidRequest for another request under the same idempotency key, or one that cannot be read."""
         try:
             outcome: dict[str, Any] = orjson.loads(unseal(self.secret, kept, OUTCOME))
-        except InvalidTag:
+        except ValueError:
             outcome = {}
         if outcome.get("asked") != conditions.asked:
             raise InvalidRequest("idempotency-key: it was used before, for another request")

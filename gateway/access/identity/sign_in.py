@@ -218,7 +218,11 @@ class SignIn:
         return SEALED + seal(self.identity.secret, orjson.dumps(value), PURPOSE)
 
     def _open(self, raw: bytes) -> dict[str, Any]:
-        value: dict[str, Any] = orjson.loads(unseal(self.identity.secret, raw.removeprefix(SEALED), PURPOSE))
+        """Raises Refused for what was sealed before the deployment's secret changed: the person signs in again."""
+        try:
+            value: dict[str, Any] = orjson.loads(unseal(self.identity.secret, raw.removeprefix(SEALED), PURPOSE))
+        except ValueError:
+            raise Refused("invalid_grant", 401) from None
         return value
 
 
