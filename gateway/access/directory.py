@@ -307,7 +307,8 @@ class Directory:
         assert self.store is not None
         async with self._looking_up:
             record = self._keys.get(key_id) or self._accepted(digest)
-            if record is not None or self._is_unknown(digest) or not may():
+            is_unknown = self._unknown.get(digest, 0.0) > self.clock()
+            if record is not None or is_unknown or not may():
                 return record
             async with self.silence.call():
                 if not self._is_filled:
@@ -330,9 +331,6 @@ class Directory:
         if record is None or not record.is_valid(digest, self.wall_clock()):
             return None
         return record if self._is_usable(Client(record.tenant, record.id, record.user)) else None
-
-    def _is_unknown(self, digest: str) -> bool:
-        return self._unknown.get(digest, 0.0) > self.clock()
 
     def _held(self, digest: str) -> KeyRecord | None:
         """Return the record of a key that this process knows. Raises Unavailable in a long outage of Redis."""

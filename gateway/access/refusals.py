@@ -128,7 +128,8 @@ def to_refusal(
     if kind in KINDS:
         limit = getattr(rules.allowance.limits, kind)
         seconds = max(1, ceil(wait))
-        text = f"Limit of {who}: {limit} {KINDS[kind]}. Try again in {_to_span(seconds)}."
+        span = f"{seconds} s" if seconds < 120 else f"{ceil(seconds / 60)} minutes"
+        text = f"Limit of {who}: {limit} {KINDS[kind]}. Try again in {span}."
         return RateLimited(text, retry_after=min(60, seconds))
     name = kind.removeprefix("held:")
     budget = next(one for one in rules.allowance.budgets if one.name == name)
@@ -147,7 +148,3 @@ def to_refusal(
     error = BudgetSpent(text, code="enforced_spend_limit_reached", retry_after=wait, should_retry=False)
     error.headers = _spent_headers(scope, budget.period, round(now + wait))
     return error
-
-
-def _to_span(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{ceil(seconds / 60)} minutes"

@@ -1,10 +1,10 @@
 """Paths of features that the operator has switched off: each answers 400 with the feature's name."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from gateway.errors import InvalidRequest
 
@@ -23,11 +23,8 @@ def without_features(routes: Iterable[web.RouteDef], offers: Callable[[str], boo
         if feature is None or offers(feature):
             yield route
         else:
-            yield web.route(route.method, route.path, _refusing(feature))
+            yield web.route(route.method, route.path, partial(_refuse, feature))
 
 
-def _refusing(feature: str) -> Handler:
-    async def refuse(request: web.Request) -> web.StreamResponse:  # noqa: ARG001 - a handler's shape
-        raise InvalidRequest(f"{feature} is off on this gateway")
-
-    return refuse
+async def _refuse(feature: str, request: web.Request) -> web.StreamResponse:  # noqa: ARG001 - a handler's shape
+    raise InvalidRequest(f"{feature} is off on this gateway")

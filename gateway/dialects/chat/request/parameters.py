@@ -87,13 +87,10 @@ def to_parameters(request: Mapping[str, Any], scope: Scope, effort: str | None) 
     parameters.rename(scope.target.renamed)
     if scope.target.constants:
         parameters.fields |= nested(scope.target.constants)
-    may_cut_calls = scope.target.names_stops and bool(request.get("tools")) and not _thinks(request)
+    thinks = (request.get("thinking") or {}).get("type", "disabled") != "disabled"
+    may_cut_calls = scope.target.names_stops and bool(request.get("tools")) and not thinks
     local_stops = _put_stops(request.get("stop_sequences") or [], parameters, may_cut_calls=may_cut_calls)
     return parameters.settle(), local_stops
-
-
-def _thinks(request: Mapping[str, Any]) -> bool:
-    return bool((request.get("thinking") or {}).get("type", "disabled") != "disabled")
 
 
 def _put_openai(overrides: Mapping[str, Any], parameters: Parameters) -> None:
