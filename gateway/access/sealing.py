@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import importlib
 import secrets
 from typing import TYPE_CHECKING
 
@@ -19,15 +20,14 @@ def seal(secret: bytes, text: bytes, purpose: bytes) -> bytes:
 
 def unseal(secret: bytes, sealed: bytes, purpose: bytes) -> bytes:
     """Raises ValueError for what another secret or purpose has sealed."""
-    from cryptography.exceptions import InvalidTag
-
+    cipher = _cipher(secret, purpose)
     try:
-        return _cipher(secret, purpose).decrypt(sealed[:12], sealed[12:], None)
-    except InvalidTag:
+        return cipher.decrypt(sealed[:12], sealed[12:], None)
+    except importlib.import_module("cryptography.exceptions").InvalidTag:
         raise ValueError("sealed with another secret, or for another purpose") from None
 
 
 def _cipher(secret: bytes, purpose: bytes) -> "AESGCM":
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    return AESGCM(hashlib.blake2b(secret, person=purpose, digest_size=32).digest())
+    aead = importlib.import_module("cryptography.hazmat.primitives.ciphers.aead")
+    cipher: AESGCM = aead.AESGCM(hashlib.blake2b(secret, person=purpose, digest_size=32).digest())
+    return cipher

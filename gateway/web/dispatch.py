@@ -4,18 +4,16 @@ aiohttp resolves each request again, builds its match, and enters the middleware
 one path that nearly all requests have, that is a twentieth of their CPU. What a handler sees is the same.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial, reduce
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway import ids
 from gateway.errors import InvalidRequest
 from gateway.process.aiohttp_internals import router_of, set_match
 from gateway.web.reply import error_response
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
 
 CONTINUE = "100-continue"
 
@@ -33,10 +31,7 @@ class Dispatch:
                     match = web.UrlMappingMatchInfo({}, route)
                     match.add_app(app)
                     match.freeze()
-                    handler = route.handler
-                    for middleware in reversed(app.middlewares):
-                        handler = partial(middleware, handler=handler)
-                    self._known[route.method, resource.canonical] = match, handler
+                    self._known[route.method, resource.canonical] = match, _wrapped(route.handler, app.middlewares)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         known = self._known.get((request.method, request.raw_path.partition("?")[0]))
@@ -51,3 +46,7 @@ class Dispatch:
             return await handler(request)
         finally:
             self.active -= 1
+
+
+def _wrapped(handler: Handler, middlewares: Sequence[Middleware]) -> Handler:
+    return reduce(lambda inner, middleware: partial(middleware, handler=inner), reversed(middlewares), handler)
