@@ -74,13 +74,11 @@ class Ledger:
 
         Never waits; never raises.
         """
-        link = self.link if grant.counted.names and not grant.is_local else None
-        if link is None or not self._send_at_once(link, grant, used):
-            self.add_later(grant, used)
-
-    def _send_at_once(self, link: Link, grant: Grant, used: Used) -> bool:
-        day = self._day()
-        return link.send(_Settling(self, grant, used), self._call(grant, day), self._values(grant, used, day))
+        if self.link is not None and grant.counted.names and not grant.is_local:
+            day = self._day()
+            if self.link.send(_Settling(self, grant, used), self._call(grant, day), self._values(grant, used, day)):
+                return
+        self.add_later(grant, used)
 
     def add_later(self, grant: Grant, used: Used) -> None:
         """Count it with others, a moment later."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil
+from operator import truediv
 from typing import Final
 
 from gateway.access.directory import ScopeRules
@@ -48,10 +49,12 @@ class LimitHeaders:
     kinds: tuple[str, ...]
     amounts: tuple[int, ...]
     _rates: str = field(init=False, repr=False)
+    _divisors: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         names = [name for kind in self.kinds for name in LIMIT_HEADERS[kind]]
         object.__setattr__(self, "_rates", "".join(f"{name}: %s\r\n" for name in names))
+        object.__setattr__(self, "_divisors", tuple(max(1, amount) for amount in self.amounts))
 
     def to_lines(self, state: Sequence[int]) -> str:
         """Return the lines of a header."""
@@ -63,8 +66,8 @@ class LimitHeaders:
         lines = self._rates % tuple(values)
         if not self.amounts:
             return lines
-        several = zip(state[end::3], self.amounts, state[end + 2 :: 3], strict=True)
-        share, ends = max([(spent / max(1, amount), ends) for spent, amount, ends in several])
+        shares = map(truediv, state[end::3], self._divisors)
+        share, ends = max(zip(shares, state[end + 2 :: 3], strict=True))
         return lines if share >= 1 else lines + _money_lines(int(share * 100), ends)
 
     def to_pairs(self, state: Sequence[int]) -> Headers:

@@ -66,7 +66,8 @@ class WorstCase:
             fixed += self._cost_of_calls(tokens, most, price)
         least, written = min(most, max(floor, self.shortest)) if floor else most, self._token_price(price)
         want = ceil((fixed + most * written) * NANO)
-        return Need(want, ceil((fixed + least * written) * NANO), input_tokens, self.unpriced)
+        shortest = want if least == most else ceil((fixed + least * written) * NANO)
+        return Need(want, shortest, input_tokens, self.unpriced)
 
     def affordable(self, money: int, need: Need, most: int) -> int:
         """Return the longest answer that the granted money buys."""

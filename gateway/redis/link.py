@@ -48,15 +48,16 @@ class PackedCall:
     constants: tuple[Argument, ...] = field(repr=False)
     arguments: int
     _head: bytes = field(init=False, repr=False)
+    _start: int = field(init=False, repr=False)  # of the values in a command of these alone
 
     def __post_init__(self) -> None:
         start = pack(("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.constants))
         parts = 3 + len(self.keys) + len(self.constants) + self.arguments
         object.__setattr__(self, "_head", b"*%d\r\n%s" % (parts, start[start.index(b"$") :]))
+        object.__setattr__(self, "_start", len(b"*%d\r\n" % self.arguments))
 
     def pack(self, values: tuple[Argument, ...]) -> bytes:
-        packed = pack(values)
-        return self._head + packed[packed.index(b"$") :]
+        return self._head + pack(values)[self._start :]
 
 
 def pack(command: tuple[Argument, ...]) -> bytes:
