@@ -169,6 +169,26 @@ async def test_money_that_is_only_held_asks_to_wait_and_spent_money_does_not(ser
     assert "is used up. It is renewed on " in spent.message
 
 
+async def test_request_without_cost_waits_while_all_of_a_budget_is_held(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(), Budget(100, "total"))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context, Need(100, 100))
+    assert isinstance(await admitted(admission, context), RateLimited)
+    await settle(admission, grant)
+    assert isinstance(await admitted(admission, context), Grant)
+
+
+@pytest.mark.parametrize(("tenants", "keys"), [(5, 50), (50, 5)])
+async def test_headers_have_the_tightest_of_several_limits(server: RedisServer, tenants: int, keys: int) -> None:
+    context = await key_with(server, RateLimits(requests=keys))
+    await store_on(server).set_allowance("tenant:red", Allowance(RateLimits(requests=tenants)), ACTOR)
+    grant = await admitted(await admission_on(server), context)
+    assert isinstance(grant, Grant)
+    limits = headers_of(grant)
+    assert limits["anthropic-ratelimit-requests-limit"] == "5"
+    assert limits["anthropic-ratelimit-requests-remaining"] == "4"
+
+
 async def test_short_money_is_granted_in_part(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(), Budget(100, "total"))
     grant = await admitted(await admission_on(server), context, Need(1000, 60))
@@ -289,6 +309,15 @@ async def test_batch_items_leave_a_share_to_live_requests(server: RedisServer) -
     batch = Context("req", "red", context.key_id, priority="batch")
     admission = await admission_on(server)
     outcomes = [await admitted(admission, batch) for _ in range(10)]
+    assert sum(isinstance(one, Grant) for one in outcomes) == 7
+    assert isinstance(await admitted(admission, context), Grant)
+
+
+async def test_batch_items_leave_places_to_live_requests(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(concurrency=10))
+    batch = Context("req", "red", context.key_id, priority="batch")
+    admission = await admission_on(server)
+    outcomes = [await admitted(admission, batch) for _ in range(8)]
     assert sum(isinstance(one, Grant) for one in outcomes) == 7
     assert isinstance(await admitted(admission, context), Grant)
 
@@ -754,6 +783,15 @@ async def test_refusal_names_the_spent_budget_that_is_renewed_last(
     error = await admitted(await admission_on(server), context, Need(11, 11))
     assert isinstance(error, BudgetSpent)
     assert "$0.00000001 in all" in error.message
+
+
+async def test_spent_budget_is_named_before_a_rate_whose_wait_is_longer(server: RedisServer) -> None:
+    context = await key_with(server, RateLimits(output_tokens=10), Budget(10, "rolling", window=60))
+    admission = await admission_on(server)
+    await settle(admission, await admitted(admission, context, Need(10, 10)), Used(10, 0, 1000, {}, ""))
+    error = await admitted(admission, context, Need(1, 1))
+    assert isinstance(error, BudgetSpent)
+    assert (error.retry_after or 0) < 120
 
 
 async def test_request_that_counts_in_no_scope_leaves_nothing_in_redis(server: RedisServer) -> None:

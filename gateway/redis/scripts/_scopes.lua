@@ -39,13 +39,15 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- Have a field written.
+local function put(write, field, number)
+  write[#write + 1] = field
+  write[#write + 1] = whole(number)
+end
+
 -- An argument with several numbers takes a server less than several arguments.
 local function numbers_in(text)
   local numbers = {}
   for word in string.gmatch(text, '%S+') do numbers[#numbers + 1] = tonumber(word) end
   return unpack(numbers)
-end
-
-local function append(list, ...)
-  for i = 1, select('#', ...) do list[#list + 1] = select(i, ...) end
 end

@@ -27,16 +27,17 @@ local now = micros_now()
 
 -- Give back what the reservation held, and count the tokens by the limit that the rate's clock is counted by.
 local function release(key, scope, state)
-  local write = {'running', whole(tonumber(state.running or '0') - 1)}
+  local write = {}
+  put(write, 'running', tonumber(state.running or '0') - 1)
   for kind, tokens in pairs(change) do
     if scope[kind] and tokens ~= 0 then
       local clock = math.max(now, tonumber(state[kind] or '0'))
       clock = clock + tokens * MINUTE / tonumber(state[kind .. ':limit'] or scope[kind])
-      append(write, kind, whole(math.max(now, clock)))
+      put(write, kind, math.max(now, clock))
     end
   end
   for _, budget in ipairs(scope.budgets) do
-    append(write, budget.name .. ':held', whole(tonumber(state[budget.name .. ':held'] or '0') - granted))
+    put(write, budget.name .. ':held', tonumber(state[budget.name .. ':held'] or '0') - granted)
   end
   redis.call('HSET', key, unpack(write))
 end
@@ -49,7 +50,9 @@ for i, scope in ipairs(scopes) do
   for _, budget in ipairs(scope.budgets) do
     local after = spend(key, state, budget, now, cost)
     if after and after * 2 >= budget.amount then
-      append(spent_by, scope.name, budget.name, whole(after - cost), whole(after), whole(budget.amount))
+      for _, value in ipairs({scope.name, budget.name, whole(after - cost), whole(after), whole(budget.amount)}) do
+        spent_by[#spent_by + 1] = value
+      end
     end
   end
 end

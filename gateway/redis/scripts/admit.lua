@@ -53,10 +53,8 @@ local function take_rate(scope, state, write, kind)
   local over = cost[kind] * emission - room
   if over > 0 or (kind == 'output_tokens' and room <= 0) then refuse(scope.name, kind, over / 1000) end
   clock = clock + cost[kind] * emission
-  append(write, kind, whole(clock))
-  if tonumber(state[kind .. ':limit'] or '0') ~= limit then
-    append(write, kind .. ':limit', whole(limit))
-  end
+  put(write, kind, clock)
+  if tonumber(state[kind .. ':limit'] or '0') ~= limit then put(write, kind .. ':limit', limit) end
   local remaining, seen = math.floor(room / emission), tightest[kind]
   if not seen or remaining < seen.remaining then
     tightest[kind] = {remaining = remaining, limit = limit, full_at = math.ceil(clock / 1000000)}
@@ -88,17 +86,21 @@ for i, scope in ipairs(scopes) do
   if scope.concurrency and running >= math.max(1, math.floor(scope.concurrency * share)) then
     refuse(scope.name, 'concurrency', 1000)
   end
-  append(write, 'running', whole(running + 1))
+  put(write, 'running', running + 1)
   for _, budget in ipairs(scope.budgets) do look_at_budget(scope, state, budget) end
   states[i], writes[i] = state, write
+end
+
+local function add(reply, numbers)
+  for i = 1, 3 do reply[#reply + 1] = numbers[i] end
 end
 
 local function with_state(reply)
   for _, kind in ipairs(RATES) do
     local rate = tightest[kind]
-    if rate then append(reply, rate.limit, math.max(0, rate.remaining - cost[kind]), rate.full_at) end
+    if rate then add(reply, {rate.limit, math.max(0, rate.remaining - cost[kind]), rate.full_at}) end
   end
-  for _, budget in ipairs(budgets) do append(reply, unpack(budget)) end
+  for _, budget in ipairs(budgets) do add(reply, budget) end
   return reply
 end
 
@@ -109,9 +111,10 @@ for i, scope in ipairs(scopes) do
   local write = writes[i]
   for _, budget in ipairs(scope.budgets) do
     if budget.window == 0 and tonumber(states[i][budget.name .. ':start'] or '-1') ~= budget.start then
-      append(write, budget.name .. ':start', whole(budget.start), budget.name .. ':spent', '0')
+      put(write, budget.name .. ':start', budget.start)
+      put(write, budget.name .. ':spent', 0)
     end
-    append(write, budget.name .. ':held', whole(tonumber(states[i][budget.name .. ':held'] or '0') + granted))
+    put(write, budget.name .. ':held', tonumber(states[i][budget.name .. ':held'] or '0') + granted)
   end
   redis.call('HSET', KEYS[3 + i], unpack(write))
 end
