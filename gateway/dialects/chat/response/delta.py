@@ -124,7 +124,9 @@ def add_pieces(delta: dict[str, Any], target: PieceTarget, finish: Finish) -> No
     content = delta.get("content")
     if content:
         _add_content(content, target, finish)
-    _add_refusal(delta.get("refusal"), target, finish)
+    refusal = delta.get("refusal")
+    if refusal:
+        _add_refusal(refusal, target, finish)
     for call in _listed(delta.get("tool_calls"), "tool calls"):
         _add_call(call, target)
     # Before tools there was one function call, without an id; llama-cpp-python 0.3.36 sends each piece in both forms.
@@ -185,7 +187,7 @@ def _add_part(part: dict[str, Any], target: PieceTarget, finish: Finish) -> None
 
 
 def _add_refusal(refusal: Any, target: PieceTarget, finish: Finish) -> None:
-    if refusal and isinstance(refusal, str) and finish.matched is None:
+    if isinstance(refusal, str) and refusal and finish.matched is None:
         finish.refusal = (finish.refusal or "") + refusal
         target.add_text(refusal)
 
