@@ -10,8 +10,9 @@ redacted, never the answer of a model.
 import html
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
@@ -199,9 +200,10 @@ class Redactor:
         return text
 
     def _without_secrets(self, text: str) -> str:
-        lowered = text.translate(LOWER_CASE)
-        # The quick way for names, of which every answer has some.
-        if len(text) <= MAX_NAME and self._pieces.keys().isdisjoint(map(lowered.__getitem__, _windows(len(lowered)))):
+        # For a name of 40 characters `lower` takes a hundredth of the time that a table takes.
+        lowered = text.lower() if text.isascii() else text.translate(LOWER_CASE)
+        # The quick way for names, of which every answer has some, and one that is new: its id.
+        if len(text) <= MAX_NAME and self._pieces.keys().isdisjoint(_windows(len(lowered))(lowered)):
             return text
         kept, end = [], 0
         for start, stop in self._spans(lowered):
@@ -272,6 +274,6 @@ def _offsets(form: str) -> Iterator[int]:
 
 
 @lru_cache(maxsize=MAX_NAME)
-def _windows(length: int) -> tuple[slice, ...]:
-    """Return each place where a piece may be in text of this length."""
-    return tuple(slice(at, at + PIECE) for at in range(length - PIECE + 1))
+def _windows(length: int) -> Callable[[str], tuple[str, ...]]:
+    """Return a function that cuts out each part of a text of this length that may be a piece; at least two parts."""
+    return itemgetter(*(slice(at, at + PIECE) for at in range(max(2, length - PIECE + 1))))

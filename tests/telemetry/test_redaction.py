@@ -238,6 +238,23 @@ def test_of_a_name_only_secrets_are_removed() -> None:
     assert REDACTOR.name(f"gen-{WORDS_ONLY}") == f"gen-{REMOVED}"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("abc12", "abc12"),
+        ("abc123", REMOVED),
+        ("ABC123", REMOVED),
+        ("abc123-", f"{REMOVED}-"),
+        ("ä-ABC123", f"ä-{REMOVED}"),
+        ("Ångström", "Ångström"),
+    ],
+)
+def test_name_of_few_characters_is_searched_whole(name: str, shown: str) -> None:
+    assert Redactor(["abc123"]).name(name) == shown
+
+
 def test_messages_and_names_without_end_are_cut() -> None:
     error = InvalidRequest("ä" * 1_000_000)
     REDACTOR.error(error)
