@@ -2,7 +2,7 @@
 
 from gateway.dialects.json_body import BodyForm, JsonBody
 from gateway.errors import UpstreamError
-from gateway.sse import END, MAX_EVENT_BYTES, unify_line_ends, without_mark
+from gateway.sse import CR, END, MAX_EVENT_BYTES, unify_line_ends, without_mark
 
 
 class FrameReader:
@@ -27,7 +27,7 @@ class FrameReader:
             self._mark, piece = without_mark(self._mark, piece)
         if not self._form.is_event_piece(piece):
             return b""
-        if self._after_cr or piece.find(b"\r") >= 0:
+        if self._after_cr or CR in piece:
             piece, self._after_cr = unify_line_ends(piece, after_cr=self._after_cr)
         if piece.find(END) < 0 and not (piece[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             self._keep(piece)

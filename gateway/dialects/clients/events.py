@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from gateway.sse import END
+from gateway.sse import CR, END
 
 # Of a Messages upstream's stream as well, which may leave out the space behind it.
 FIELD = b"data:"
@@ -19,7 +19,7 @@ class MessageEvents:
         self._tail: list[bytes] = []  # pieces of an unfinished frame, which may be megabytes in small reads
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
-        if data.find(b"\r") >= 0:  # of an upstream's own stream, which is passed on as it is
+        if CR in data:  # of an upstream's own stream, which is passed on as it is
             data = data.replace(b"\r", b"")
         if END not in data and not (data[:1] == b"\n" and self._tail and self._tail[-1].endswith(b"\n")):
             if data:

@@ -36,7 +36,7 @@ from gateway.errors import GatewayError, UpstreamError
 from gateway.json_values import TOO_DEEP
 from gateway.messages.notes import Note
 from gateway.messages.replay import to_events
-from gateway.sse import END, EventParser, meant_by
+from gateway.sse import END, LF, EventParser, meant_by
 
 # Servers that change more than the text with each chunk are not asked again how they write it.
 MAX_MISSES: Final = 8
@@ -221,7 +221,7 @@ class OriginalStream:
         return b"%b%b\n\n" % (self._named_before, event[len(self._before) :])
 
     def _take_event(self, event: bytes) -> bytes:
-        if not event.startswith(b"data:") or event.find(b"\n") >= 0:
+        if not event.startswith(b"data:") or LF in event:
             return b"".join([self._take_payload(payload, b"") for payload in EventParser().feed(event + END)])
         return self._take_payload(event[5:].strip(), event)
 

@@ -16,7 +16,7 @@ from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.blocks import OpenToolCall, TextRun
 from gateway.dialects.chat.response.writers import EventWriter, MessageWriter
 from gateway.messages.events import DELTA_END, TEXT, TOOL_INPUT, delta_prefix, line_safe
-from gateway.sse import DATA, END
+from gateway.sse import DATA, END, LF
 
 # Text that means itself in JSON: without quotes, escapes and control characters.
 PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
@@ -24,6 +24,7 @@ PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
 UNMARKED = re.compile(rb'[^"\\\x00-\x1f<\[`~]+')
 # Of arguments, part of a string: also what JSON escapes in it by one letter, as it is escaped again in a frame.
 IN_STRING = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\\\(?:[bfnrt/]|\\["\\]))++')
+BACKSLASH = 0x5C  # as a number: see `gateway.sse`
 TEXT_KEY, ARGUMENTS_KEY = b'"content"', b'"arguments"'
 STRING_END = b'"' + DELTA_END
 STRING = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
@@ -204,7 +205,7 @@ def derive_splice(
         case _:
             return None
     # A frame of several lines is never met in an event: they are joined from as many `data` lines.
-    if not text or not assembly.is_direct or payload.find(b"\n") >= 0:
+    if not text or not assembly.is_direct or LF in payload:
         return None
     frame = frame_of(payload, key, text)
     if frame is None:
@@ -221,7 +222,7 @@ def frame_of(payload: bytes, key: bytes, text: str) -> tuple[bytes, bytes] | Non
     The string stands where its key stands. A payload without a backslash spells every key out, so a key that occurs
     once, as a key or otherwise, is the one that was read.
     """
-    if payload.find(b"\\") >= 0 or payload.count(key) != 1:
+    if BACKSLASH in payload or payload.count(key) != 1:
         return None
     raw = text.encode()
     for joint in (b':"', b': "'):
@@ -235,7 +236,7 @@ def frame_of(payload: bytes, key: bytes, text: str) -> tuple[bytes, bytes] | Non
 def _to_text(string: bytes) -> str | None:
     """Decode a string in a frame; None where it is no UTF-8."""
     try:
-        return string.decode() if string.find(b"\\") < 0 else str(orjson.loads(b'"%b"' % string))
+        return string.decode() if BACKSLASH not in string else str(orjson.loads(b'"%b"' % string))
     except (UnicodeDecodeError, orjson.JSONDecodeError):
         return None
 

@@ -16,7 +16,7 @@ from gateway.dialects.chat.response.filters.chain import passes_unchanged
 from gateway.dialects.chat.response.usage import counts_of
 from gateway.dialects.chat.vocabulary import DONE_EVENT
 from gateway.dialects.reply import Reply
-from gateway.sse import DATA, DATA_SIZE, END
+from gateway.sse import CR, DATA, DATA_SIZE, END
 
 LAST = END + DONE_EVENT
 BETWEEN = END + DATA
@@ -84,7 +84,7 @@ def _read_whole(piece: bytes) -> WholeText | None:
 
 def _events_of(piece: bytes) -> list[bytes] | None:
     """Return the data of a whole stream's events, without the mark at the end; comments may stand in front."""
-    if not piece.endswith(LAST) or piece.find(b"\r") >= 0:
+    if not piece.endswith(LAST) or CR in piece:
         return None
     while piece.startswith(b":") and piece.find(b"\n") == piece.find(END):
         piece = piece[piece.find(END) + len(END) :]
