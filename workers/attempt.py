@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -39,6 +39,7 @@ class Attempts:
     recorder: Recorder
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
+    _turns: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def run(self, item: InFlightItem) -> None:
         """Call the upstream, and record the result or release the item."""
@@ -66,7 +67,8 @@ class Attempts:
             async with asyncio.timeout(ITEM_SECONDS) as item.call:
                 if item.aborted is not None:
                     return None
-                return await execute(self.exchange, batch, work, partial(accepted, item.permit), item.permit.route)
+                begun, first = partial(accepted, item.permit), item.permit.route
+                return await execute(self.exchange, batch, work, begun, first, turns=self._turns)
         except TimeoutError:
             if item.aborted is not None:
                 return None

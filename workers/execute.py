@@ -3,6 +3,7 @@
 The steps are those of a live JSON request, without its HTTP. Only here does a failure become an item's result.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -31,6 +32,9 @@ from gateway.upstream.routes.route import Route
 log = structlog.get_logger()
 
 SERVICE_TIER: Final = "batch"
+# Bytes. A larger item takes up to half a second to check and convert. A worker that begins many prepares each in a turn
+# of the loop: all in one turn would take longer than the leases, which are renewed in between.
+LARGE_ITEM: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +67,24 @@ async def execute(
     work: WorkItem,
     accepted: Callable[[Route], None],
     first: Route | None = None,
+    *,
+    turns: asyncio.Lock,
 ) -> Succeeded | Failed:
     """Run one attempt at the item; `accepted` is called with the candidate that begins to answer.
 
-    `first`: the candidate with circuits that admit the call.
+    `first`: the candidate with circuits that admit the call. `turns`: large items wait for it to be prepared.
     """
     item, context = work.item, to_context(batch, work)
     record, plan = UsageRecord(context), None
     try:
         if exchange.admission is not None:
             await exchange.admission.directory.hold(context.key_id)
-        prompt = read_item(item, context, exchange)
-        plan = exchange.plan(context, prompt, record, _beginning_with(first, exchange, context, prompt))
+        if len(item.params) <= LARGE_ITEM:
+            plan = to_plan(item, context, exchange, record, first)
+        else:
+            async with turns:
+                await asyncio.sleep(0)
+                plan = to_plan(item, context, exchange, record, first)
         message = await ask(exchange, plan, accepted)
         return Succeeded(to_line(item, {"type": "succeeded", "message": message}), to_micros(record.cost), plan.route)
     except GatewayError as error:
@@ -86,6 +96,12 @@ async def execute(
     drop_frames(failure)
     failed = to_failed(item, context.request_id, failure, sent=record.attempts > 0, cost=to_micros(record.cost))
     return failed if plan is None else replace(failed, route=plan.route)
+
+
+def to_plan(item: Item, context: Context, exchange: Exchange, record: UsageRecord, first: Route | None) -> Plan:
+    """Parse, check, route and convert. Raises GatewayError."""
+    prompt = read_item(item, context, exchange)
+    return exchange.plan(context, prompt, record, _beginning_with(first, exchange, context, prompt))
 
 
 def _beginning_with(first: Route | None, exchange: Exchange, context: Context, prompt: Prompt) -> tuple[Route, ...]:

@@ -1,7 +1,9 @@
 """One attempt at an item: the way to a result line, against a real upstream on loopback."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import orjson
@@ -21,7 +23,7 @@ from gateway.upstream.routes.route import Route, Upstream
 from gateway.upstream.routes.table import one_upstream_table
 from tests.support.exchanges import chat_exchange
 from tests.workers.conftest import item, said, text_of
-from workers.execute import Failed, Succeeded, execute, to_context
+from workers.execute import LARGE_ITEM, Failed, Succeeded, execute, read_item, to_context
 from workers.wiring import to_patient_exchange
 
 BATCH = BatchRecord(
@@ -71,7 +73,7 @@ def work(one: Item, index: int = 0) -> WorkItem:
 
 
 async def run(exchange: Exchange, one: Item, batch: BatchRecord = BATCH) -> tuple[Succeeded | Failed, dict[str, Any]]:
-    outcome = await execute(exchange, batch, work(one), lambda _: None)
+    outcome = await execute(exchange, batch, work(one), lambda _: None, turns=asyncio.Lock())
     line = orjson.loads(outcome.line)
     assert line["custom_id"] == one.custom_id
     return outcome, line["result"]
@@ -198,7 +200,7 @@ async def test_an_unexpected_error_is_an_errored_item_without_its_words(exchange
     def fail(_: Route) -> None:
         raise RuntimeError("secret prompt")
 
-    outcome = await execute(exchange, BATCH, work(item(1)), fail)
+    outcome = await execute(exchange, BATCH, work(item(1)), fail, turns=asyncio.Lock())
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, InternalError)
     assert b"secret prompt" not in outcome.line
@@ -210,9 +212,35 @@ async def test_the_upstream_is_known_to_answer_before_its_answer_is_whole(
     begun: list[int] = []
     chunk = {"choices": [{"delta": {"content": "half"}, "index": 0}]}
     simulator.script(stream_script(chunk, HangUp()))
-    outcome = await execute(exchange, BATCH, work(item(1)), lambda _: begun.append(1))
+    outcome = await execute(exchange, BATCH, work(item(1)), lambda _: begun.append(1), turns=asyncio.Lock())
     assert isinstance(outcome, Failed)
     assert begun == [1]
+
+
+async def test_large_items_that_begin_together_are_prepared_in_a_turn_of_the_loop_each(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, turns, prepared = asyncio.get_running_loop(), count(), []
+    now = [next(turns)]
+
+    def turn() -> None:
+        now[0] = next(turns)
+        now[1:] = [loop.call_soon(turn)]
+
+    def read(*given: Any) -> Any:
+        prepared.append(now[0])
+        return read_item(*given)
+
+    turn()
+    monkeypatch.setattr("workers.execute.read_item", read)
+    large = item(1, messages=[{"role": "user", "content": "word " * (LARGE_ITEM // 4)}])
+    lock = asyncio.Lock()
+    outcomes = await asyncio.gather(
+        *(execute(exchange, BATCH, work(large, index), lambda _: None, turns=lock) for index in range(5))
+    )
+    now[1].cancel()
+    assert all(isinstance(outcome, Succeeded) for outcome in outcomes)
+    assert len(set(prepared)) == 5
 
 
 def test_the_context_is_the_batchs_with_a_new_request_id() -> None:

@@ -1,5 +1,6 @@
 """Operators' choices of conversion apply to items of batches as to live requests."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +30,7 @@ async def working(simulator: Simulator, **choices: str) -> AsyncIterator[Any]:
     exchange = to_patient_exchange(build_exchange(settings, client, Keyring((("t", b"secret"),))))
 
     async def result_of(**params: Any) -> dict[str, Any]:
-        outcome = await execute(exchange, BATCH, work(item(1, **params)), lambda _: None)
+        outcome = await execute(exchange, BATCH, work(item(1, **params)), lambda _: None, turns=asyncio.Lock())
         result: dict[str, Any] = orjson.loads(outcome.line)["result"]
         return result
 
