@@ -37,6 +37,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.ids import request_id
+from gateway.redis import scripts
 from gateway.redis.cluster import has_nodes
 from gateway.redis.link import Link
 from gateway.redis.server import RedisServer
@@ -81,7 +82,7 @@ class Admission:
 
     def __post_init__(self) -> None:
         if self.server is not None and not has_nodes(self.server.redis):
-            self._link = Link(self.server.redis, self.directory.silence)
+            self._link = Link(self.server.redis, self.directory.silence, (scripts.ADMIT, scripts.ACCOUNT))
         self.ledger = Ledger(self.server, self.alerts, self.wall_clock, link=self._link)
         self.money.processes = max(self.money.processes, self.local.processes)
 

@@ -10,6 +10,7 @@ which finds the node of a key and follows redirections.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -37,6 +38,20 @@ class Receiver(Protocol):
     def set_result(self, result: Any, /) -> None: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Nobody:
+    """Receiver of replies that make no difference: where a user may not load scripts, the first call does."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+NOBODY: Final = Nobody()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +84,13 @@ def pack(command: tuple[Argument, ...]) -> bytes:
 class Link:
     """Calls to one server. The connection is opened by the first call, and again by the next one after it has ended.
 
-    After a failure no call is made for a while (`silence`), which also bounds how often it connects.
+    After a failure no call is made for a while (`silence`), which also bounds how often it connects. `scripts` are
+    loaded on each connection: the server may be new, and a call that it does not know takes effect later than others.
     """
 
-    def __init__(self, redis: Redis, silence: SilenceLimit) -> None:
+    def __init__(self, redis: Redis, silence: SilenceLimit, scripts: Sequence[LuaScript] = ()) -> None:
         self._pool: Any = redis.connection_pool
+        self._scripts = scripts
         self.silence = silence
         self._wire: _Wire | None = None
         self._connection: Any = None  # of the pool, which closes it in the end
@@ -143,6 +160,8 @@ class Link:
             await self._connection.disconnect(nowait=True)  # also what a canceled call has opened by half
             await self._connection.connect()
             self._wire = _Wire(self, self._connection)
+            for script in self._scripts:
+                self._wire.send(NOBODY, pack(("SCRIPT", "LOAD", script.source)))
 
     def ended(self, wire: "_Wire") -> None:
         """Take note of the end of a connection."""

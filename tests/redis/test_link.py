@@ -206,6 +206,17 @@ async def test_script_that_the_server_does_not_know_is_loaded() -> None:
         assert await asyncio.gather(*(link.run(script, ("d",)) for _ in range(5))) == [b"abcd"] * 5
 
 
+async def test_scripts_are_loaded_before_the_first_call_where_that_is_allowed() -> None:
+    def answer(command: list[bytes], number: int) -> bytes:
+        return b"-NOPERM no permissions to run 'script|load'\r\n" if command[0] == b"SCRIPT" else echo(command, number)
+
+    async with linked(answer) as (server, link):
+        link._scripts = (ECHO.script,)
+        assert await link.run(ECHO, (b"first",)) == b"first"
+        names = [command[0] for command in server.commands]
+        assert names.index(b"SCRIPT") < names.index(b"EVALSHA")
+
+
 async def test_restarted_server_is_connected_to_again() -> None:
     async with open_server() as server, link_to(server.url) as link:
         assert await link.run(ECHO, (b"1",)) == b"1"
