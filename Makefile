@@ -93,9 +93,10 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(INSTALL_PROJECT)
 	@touch $@
 
-# The development lock holds all of the runtime lock, so it satisfies `make run` as well.
+# The development lock holds all of the runtime lock, so it satisfies `make run` as well. Python compiles the modules that
+# are imported, a fifth of all: pip would take a quarter of the installation to compile every one.
 $(VENV)/.development: requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --no-deps --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --no-compile --no-deps --require-hashes --requirement requirements-dev.lock
 	$(INSTALL_PROJECT)
 	@touch $(VENV)/.runtime $@
 
