@@ -40,8 +40,8 @@ class Receiver(Protocol):
     def set_exception(self, exception: BaseException, /) -> None: ...
 
 
-class Nobody:
-    """Receiver of replies that make no difference: where a user may not load scripts, the first call does."""
+class IgnoredReply:
+    """Receiver of a reply that is not needed: where loading scripts is not allowed, their first call loads them."""
 
     def done(self) -> bool:
         return True
@@ -51,7 +51,7 @@ class Nobody:
     def set_exception(self, exception: BaseException, /) -> None: ...
 
 
-NOBODY: Final = Nobody()
+IGNORED: Final = IgnoredReply()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Link:
             await self._connection.connect()
             self._wire = _Wire(self, self._connection)
             for script in self._scripts:
-                self._wire.send(NOBODY, pack(("SCRIPT", "LOAD", script.source)))
+                self._wire.send(IGNORED, pack(("SCRIPT", "LOAD", script.source)))
 
     def ended(self, wire: "_Wire") -> None:
         """Take note of the end of a connection."""

@@ -78,14 +78,14 @@ CHAT: Final = (
     raw("opencode: a cost behind the end", HELLO, ANSWER, lines({"choices": [], "cost": "0.0001"}), DONE),
     # Fields of other kinds
     streamed(
-        "one-api: an error that says nothing",
+        "one-api: an empty error",
         HELLO,
         say("Hel", error=BLANK),
         say("lo", error=BLANK),
         chunk({}, "stop", error=BLANK),
     ),
     streamed(
-        "one-api: an error that says nothing beside usage",
+        "one-api: an empty error beside usage",
         Meant("Hello", output=4),
         say("Hello"),
         STOP,
@@ -235,7 +235,7 @@ CHAT: Final = (
     # Failures
     raw("proxy: a page as a stream", Meant(error=502), b"<!DOCTYPE html><html><body>Just a moment...</body></html>"),
     raw("proxy: words as data", Meant(error=502), b"data: Internal Server Error\n\n"),
-    raw("proxy: an error alone that says nothing", Meant(error=502), lines({"error": BLANK}), DONE),
+    raw("proxy: an empty error alone", Meant(error=502), lines({"error": BLANK}), DONE),
     raw("proxy: cut within a chunk", Meant("Hel", error=502), lines(say("Hel")), b'data: {"choices":[{"index":0,"del'),
 )
 WHOLES: Final = (
@@ -254,7 +254,7 @@ WHOLES: Final = (
         Meant("Hello\ufffd"),
         orjson.dumps(completion({"content": "Hello@"})).replace(b"@", b"\\ud83d"),
     ),
-    whole("one-api: an error that says nothing", HELLO, completion({"content": "Hello"}, error=BLANK)),
+    whole("one-api: an empty error", HELLO, completion({"content": "Hello"}, error=BLANK)),
     whole(
         "assistants: a text as an object",
         HELLO,

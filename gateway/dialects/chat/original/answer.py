@@ -51,7 +51,7 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     notes: list[Note] = []
     is_changed = complete_choice(first, finish, reply, notes) or inner is not completion
     is_changed = is_changed or inner["choices"] is not told
-    is_changed = is_changed or bool(inner.pop("error", None))  # one that says nothing, or it would have been raised
+    is_changed = is_changed or bool(inner.pop("error", None))  # an empty one: any other has been raised
     for choice in inner["choices"][1:]:
         is_changed = complete_choice(choice, finish_of(choice), reply, notes) or is_changed
     completion = inner
@@ -127,7 +127,7 @@ def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes,
     if not message.get("tool_calls"):
         return message is not told_message
     told = message["tool_calls"]
-    calls = known.without_noise(to_calls(told))
+    calls = known.without_empty(to_calls(told))
     named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
         return message is not told_message

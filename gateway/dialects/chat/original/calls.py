@@ -32,11 +32,11 @@ class CallIndexes:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def without_noise(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Leave out pieces that say nothing before any call has begun: the same list if there are none."""
-        if self._ids or all(map(_says_something, calls)):
+    def without_empty(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out empty pieces before any call has begun. Return the same list if there are none."""
+        if self._ids or all(map(_has_content, calls)):
             return calls
-        return [call for call in calls if _says_something(call)]
+        return [call for call in calls if _has_content(call)]
 
     def corrected(self, call: dict[str, Any]) -> dict[str, Any]:
         """Return the piece of a call as clients need it: the same object if it is correct."""
@@ -106,7 +106,7 @@ def to_calls(value: Any) -> list[dict[str, Any]]:
     return texts if any(one is not other for one, other in zip(texts, calls, strict=True)) else calls
 
 
-def _says_something(call: Mapping[str, Any]) -> bool:
+def _has_content(call: Mapping[str, Any]) -> bool:
     function = call.get("function")
     return bool(call.get("id") or call.get("custom") or (isinstance(function, dict) and any(function.values())))
 

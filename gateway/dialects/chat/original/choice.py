@@ -97,7 +97,7 @@ class ChoiceStream:
         if self._reply.forbids_calls:
             return without_forbidden(delta, self._notes)
         told = delta["tool_calls"]
-        calls = self._indexes.without_noise(to_calls(told))
+        calls = self._indexes.without_empty(to_calls(told))
         pieces = [self._indexes.corrected(call) for call in calls]
         sent = self.order.ordered(pieces)
         if sent:

@@ -35,7 +35,7 @@ class ChunkReader:
         if error is not None:
             chunk = {**head_of(self.last), "choices": [quoted_choice(error, self._notes)]}
         is_told = error is None and self._decoder.changes == changes
-        is_blank = bool(chunk.pop("error", None))  # an error that says nothing, which clients would raise
+        is_blank = bool(chunk.pop("error", None))  # an empty error, which clients would raise all the same
         self.last = chunk
         return chunk, is_told and not is_blank
 
