@@ -18,16 +18,13 @@ from gateway.redis.silence import SilenceLimit
 from tests.access.test_admission import ACTOR, admission_on, admitted, key_with, store_on
 from tests.chaos.processes import Server
 from tests.redis.nodes import running_cluster
+from tests.redis.servers import open_server
 
 
 @pytest.fixture
 async def killable() -> AsyncIterator[Server]:
-    binary = wheel_binary()
-    assert binary is not None
-    one = Server(binary, "everysec")
-    await one.start()
-    yield one
-    await one.stop()
+    async with open_server() as one:
+        yield one
 
 
 @pytest.fixture

@@ -39,13 +39,14 @@ class Balanced:
 async def balanced() -> AsyncIterator[Balanced]:
     async with AsyncExitStack() as stack:
         ports = [str(free_port()), str(free_port())]
-        options = {"repl_diskless_sync_delay": "0"}
+        # Nothing is killed, and a primary that writes to a slow disk has its replica wait for seconds.
+        options = {"repl_diskless_sync_delay": "0", "repl_diskless_load": "on-empty-db", "appendonly": "no"}
         primary = await stack.enter_async_context(open_server(port=ports[0], **options))
         replica = await stack.enter_async_context(
             open_server(port=ports[1], replicaof=f"127.0.0.1 {ports[0]}", **options)
         )
-        async with replica.client() as client:
-            while (await client.info("replication")).get("master_link_status") != "up":
+        async with primary.client() as client:
+            while (await client.info("replication")).get("slave0", {}).get("state") != "online":
                 pass
         proxy = await stack.enter_async_context(RedisProxy(primary.url))
         yield Balanced(proxy, primary, replica)
