@@ -60,6 +60,20 @@ def test_functions_whose_lines_cannot_replace_their_only_call_are_no_one_caller_
     assert one_caller_helpers(module) == ["_awaited", "_tail", "_plain"]
 
 
+def test_methods_of_several_classes_or_with_a_parents_call_are_no_one_caller_helpers() -> None:
+    module = module_of(
+        """
+        class Writer:
+            def write(self, text): self._write_plain(text)
+            def _write_plain(self, text): raise NotImplementedError
+        class LineWriter(Writer):
+            def _write_plain(self, text): print(text)
+            async def _open(self): await super()._open()
+        """
+    )
+    assert one_caller_helpers(module) == []
+
+
 def test_figures_count_lengths_without_docstrings_and_comments_without_directives() -> None:
     module = module_of(
         """

@@ -5,15 +5,16 @@ python -m tests.support.figures
 A one-caller helper is a private function or method that one statement of its module calls: a reader jumps to it and
 back for one use, and its lines could stand there instead. What cannot stand there does not count: functions passed on
 as values (tables, callbacks), decorated functions, generators, coroutines that become tasks, calls inside a lambda or
-a comprehension, and functions that return early, unless the caller returns their result. Comments count
-behind code too, where a reason stands at the very line; docstrings and directives to tools do not.
+a comprehension, methods that several classes define or that call their parent's, and functions that return early,
+unless the caller returns their result. Comments count behind code too, where a reason stands at the very line;
+docstrings and directives to tools do not.
 """
 
 import ast
 import math
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,10 +58,12 @@ def one_caller_helpers(module: Module) -> list[str]:
     for node in module.nodes:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             uses[node.id if isinstance(node, ast.Name) else node.attr].append(node)
+    defined = Counter(function.name for function in module.functions())
     return [
         function.name
         for function in module.functions()
         if function.name.startswith("_")
+        and defined[function.name] == 1
         and not function.name.startswith("__")
         and len(uses[function.name]) == 1
         and could_stand_in_place(function, uses[function.name][0], parents)
@@ -71,6 +74,8 @@ def could_stand_in_place(function: Function, use: ast.Name | ast.Attribute, pare
     """Whether the lines of a function could replace its only use."""
     call = parents[use]
     if not isinstance(call, ast.Call) or call.func is not use or function.decorator_list:
+        return False
+    if isinstance(use, ast.Attribute) and isinstance(use.value, ast.Call) and ast.unparse(use.value.func) == "super":
         return False
     if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function)):
         return False
