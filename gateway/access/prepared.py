@@ -47,10 +47,16 @@ def prepare(
     rules = [one for one in rules if one["limits"] or one["budgets"]]
     counted = to_counted(rules)
     several = [(scope["name"], budget) for scope in counted.budgets for budget in scope["budgets"]]
+    admit = None
+    if keys is not None:
+        names = (keys.access.leases, keys.access.reservations, keys.access.versions)
+        versions = {scope.record: scope.version for scope in scopes}
+        constants = (orjson.dumps(rules), len(versions), *versions, *versions.values(), *counted.values, LEASE_MS)
+        admit = PackedCall(scripts.ADMIT, (*names, *map(keys.scope, counted.names)), constants, arguments=2)
     return PreparedScopes(
         scopes,
         counted,
-        None if keys is None else _to_call(scopes, counted, orjson.dumps(rules), keys),
+        admit,
         LimitHeaders(
             tuple(kind for kind in RATES if any(kind in one["limits"] for one in rules)),
             tuple(budget["amount"] for _, budget in several),
@@ -61,13 +67,6 @@ def prepare(
         frozenset(scope.group for scope in of_client if scope.group),
         min((limit for scope in scopes if (limit := scope.allowance.limits.input_tokens) is not None), default=inf),
     )
-
-
-def _to_call(scopes: tuple[ScopeRules, ...], counted: Counted, rules: bytes, keys: Keys) -> PackedCall:
-    names = (keys.access.leases, keys.access.reservations, keys.access.versions)
-    versions = {scope.record: scope.version for scope in scopes}
-    constants = (rules, len(versions), *versions, *versions.values(), *counted.values, LEASE_MS)
-    return PackedCall(scripts.ADMIT, (*names, *map(keys.scope, counted.names)), constants, arguments=2)
 
 
 def _to_rules(scope: ScopeRules, now: float) -> dict[str, Any]:

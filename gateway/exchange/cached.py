@@ -297,28 +297,25 @@ class CachedExchange:
             if turn is not None:
                 return turn
             flight.board(waits=True)
-            return await self._wait_for_entry(errand)
+            name, limits = errand.place.fingerprint, self.store.limits
+            give_up, pause = self.clock() + limits.wait, FIRST_LOOK
+            while self.clock() < give_up:
+                await asyncio.sleep(pause)
+                # Short answers are found soon, long ones cost few looks.
+                pause = min(LAST_LOOK, pause * 1.5)
+                entry, holder = await self.store.look(name)
+                if entry is not None and self._is_recent(entry, errand.demand):
+                    return entry, None
+                if holder is not None and holder != BARREN:
+                    continue
+                # The leader has died or gave no answer to share: one of the waiting front ends replaces it.
+                turn = await self._take(errand, self.store.calls.budget)
+                if turn is not None:
+                    return turn
+            return None, None
         except CacheAway:
             # Without Redis every front end calls separately; each still shares calls among its clients.
             return None, None
-
-    async def _wait_for_entry(self, errand: Errand) -> tuple[CacheEntry | None, Lock | None]:
-        """Poll for `_wait_for_turn`. If the leader dies, one of the waiting front ends replaces it."""
-        name, limits = errand.place.fingerprint, self.store.limits
-        give_up, pause = self.clock() + limits.wait, FIRST_LOOK
-        while self.clock() < give_up:
-            await asyncio.sleep(pause)
-            # Short answers are found soon, long ones cost few looks.
-            pause = min(LAST_LOOK, pause * 1.5)
-            entry, holder = await self.store.look(name)
-            if entry is not None and self._is_recent(entry, errand.demand):
-                return entry, None
-            if holder is not None and holder != BARREN:
-                continue
-            turn = await self._take(errand, self.store.calls.budget)
-            if turn is not None:
-                return turn
-        return None, None
 
     async def _take(self, errand: Errand, budget: float) -> tuple[CacheEntry | None, Lock | None] | None:
         """Check once for `_wait_for_turn`; None while another front end calls the upstream. Raises CacheAway.

@@ -49,19 +49,16 @@ class Reconciliation:
         [due] = await self.server.pipeline([("ZRANGEBYSCORE", name, "-inf", int(now), "LIMIT", 0, MOST)], near=name)
         for member in due:
             await self.server.pipeline([("ZADD", name, "XX", int(now) + LEASE_SECONDS, member)])
-            await self._correct(member, orjson.loads(member))
-
-    async def _correct(self, member: bytes, late: dict[str, Any]) -> None:
-        name, tries = self.server.keys.access.late, late["tries"] + 1
-        found = await self._ask(late)
-        if found is not None:
-            await self._enter(late, found)
-        elif tries < len(DELAYS):
-            again = orjson.dumps({**late, "tries": tries})
-            await self.server.pipeline([("ZADD", name, int(self.wall_clock() + DELAYS[tries]), again)])
-        else:
-            log.warning("cost_not_reconciled", id=late["entry"]["id"], generation=late["generation"])
-        await self.server.pipeline([("ZREM", name, member)])
+            late = orjson.loads(member)
+            tries, found = late["tries"] + 1, await self._ask(late)
+            if found is not None:
+                await self._enter(late, found)
+            elif tries < len(DELAYS):
+                again = orjson.dumps({**late, "tries": tries})
+                await self.server.pipeline([("ZADD", name, int(self.wall_clock() + DELAYS[tries]), again)])
+            else:
+                log.warning("cost_not_reconciled", id=late["entry"]["id"], generation=late["generation"])
+            await self.server.pipeline([("ZREM", name, member)])
 
     async def _ask(self, late: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the upstream says of the generation; None while it does not know it."""

@@ -63,7 +63,9 @@ class WorstCase:
         price = self._price_for(tokens)
         fixed = self.prompts * (price.request + tokens * max(price.input, price.cache_write))
         if self.calls:
-            fixed += self._cost_of_calls(tokens, most, price)
+            read = sum(self._read_at(tokens, call) for call in range(1, self.calls + 1))
+            longer = self.calls * max(0, self.longest - most)
+            fixed += self.calls * (CALL_FEE + price.request) + read * price.input + longer * price.output
         least, written = min(most, max(floor, self.shortest)) if floor else most, self._token_price(price)
         want = ceil((fixed + most * written) * NANO)
         shortest = want if least == most else ceil((fixed + least * written) * NANO)
@@ -89,11 +91,6 @@ class WorstCase:
     def _read_at(self, tokens: int, call: int) -> int:
         """Return the tokens that the model reads after so many calls of tools."""
         return tokens if call == 0 else max(tokens, min(self.window, tokens + call * RESULT_TOKENS))
-
-    def _cost_of_calls(self, tokens: int, most: int, price: Price) -> float:
-        read = sum(self._read_at(tokens, call) for call in range(1, self.calls + 1))
-        written = self.calls * max(0, self.longest - most)
-        return self.calls * (CALL_FEE + price.request) + read * price.input + written * price.output
 
 
 UNCOUNTED: Final = WorstCase(None)

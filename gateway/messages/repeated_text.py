@@ -54,7 +54,8 @@ class RepeatedText:
             found._add(messages.repeated.written, places_of(MESSAGES, body))
         if isinstance(tools, CachedTools) and tools.written.json:
             # Behind the messages first, where clients write them.
-            places = chain(places_of(TOOLS, body, found._end()), places_of(TOOLS, body))
+            behind = found._parts[0][0] + len(found._parts[0][1].json) if found._parts else 0
+            places = chain(places_of(TOOLS, body, behind), places_of(TOOLS, body))
             found._add(tools.written, (place - 1 for place in places))
         for block in system if isinstance(system, list) else ():
             if isinstance(block, CachedBlock):
@@ -84,9 +85,6 @@ class RepeatedText:
             found.append((place, start))
             place = start + len(written.json)
         return [*found, (place, len(self.body))]
-
-    def _end(self) -> int:
-        return self._parts[0][0] + len(self._parts[0][1].json) if self._parts else 0
 
     def _add(self, written: Written, places: Iterable[int]) -> None:
         """Note the first of the places at which the part is, unless it lies within another one."""

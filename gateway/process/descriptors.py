@@ -43,13 +43,10 @@ def out_of_descriptors(error: BaseException | None, purpose: Purpose) -> bool:
 
 def _is_exhaustion(error: BaseException) -> bool:
     if isinstance(error, socket.gaierror):
-        return _none_left()  # its codes do not show why the resolver could not open its files
+        # Its codes do not show why the resolver could not open its files, so another one is opened.
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as failure:
+            return failure.errno in EXHAUSTED
+        return False
     return isinstance(error, OSError) and error.errno in EXHAUSTED
-
-
-def _none_left() -> bool:
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        return error.errno in EXHAUSTED
-    return False

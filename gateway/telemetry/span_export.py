@@ -71,17 +71,7 @@ class SpanExport:
             SPANS_DROPPED.inc()
             return
         self._taken += 1
-        self._processor.on_end(self._to_readable(span))
-
-    def close(self) -> None:
-        """Send what waits, within the deadline."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
-
-    def flush(self) -> None:
-        self._processor.force_flush()
-
-    def _to_readable(self, span: SpanData) -> ReadableSpan:
-        return ReadableSpan(
+        readable = ReadableSpan(
             name=span.name,
             context=to_context(span.trace_id, span.span_id),
             parent=to_context(span.trace_id, span.parent_id) if span.parent_id else None,
@@ -94,6 +84,14 @@ class SpanExport:
             end_time=span.ended,
             instrumentation_scope=SCOPE,
         )
+        self._processor.on_end(readable)
+
+    def close(self) -> None:
+        """Send what waits, within the deadline."""
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        self._processor.force_flush()
 
 
 def to_context(trace_id: str, span_id: str) -> SpanContext:

@@ -4,11 +4,10 @@ aiohttp resolves each request again, builds its match, and enters the middleware
 one path that nearly all requests have, that is a twentieth of their CPU. What a handler sees is the same.
 """
 
-from collections.abc import Sequence
-from functools import partial, reduce
+from functools import partial
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from gateway import ids
 from gateway.errors import InvalidRequest
@@ -17,6 +16,8 @@ from gateway.web.reply import error_response
 
 CONTINUE = "100-continue"
 
+Known = tuple[web.UrlMappingMatchInfo, Handler]
+
 
 class Dispatch:
     """The handler of a whole application. Its routes must not change afterwards."""
@@ -24,14 +25,16 @@ class Dispatch:
     def __init__(self, app: web.Application) -> None:
         self._others = router_of(app)
         self.active = 0  # requests with a running handler
-        self._known: dict[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]] = {}
-        for resource in app.router.resources():
-            if isinstance(resource, web.PlainResource):
-                for route in resource:
-                    match = web.UrlMappingMatchInfo({}, route)
-                    match.add_app(app)
-                    match.freeze()
-                    self._known[route.method, resource.canonical] = match, _wrapped(route.handler, app.middlewares)
+        self._known: dict[tuple[str, str], Known] = {}
+        for resource in [one for one in app.router.resources() if isinstance(one, web.PlainResource)]:
+            for route in resource:
+                match = web.UrlMappingMatchInfo({}, route)
+                match.add_app(app)
+                match.freeze()
+                handler = route.handler
+                for middleware in reversed(app.middlewares):
+                    handler = partial(middleware, handler=handler)
+                self._known[route.method, resource.canonical] = match, handler
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         known = self._known.get((request.method, request.raw_path.partition("?")[0]))
@@ -46,7 +49,3 @@ class Dispatch:
             return await handler(request)
         finally:
             self.active -= 1
-
-
-def _wrapped(handler: Handler, middlewares: Sequence[Middleware]) -> Handler:
-    return reduce(lambda inner, middleware: partial(middleware, handler=inner), reversed(middlewares), handler)

@@ -104,10 +104,13 @@ async def test_cost_is_asked_for_by_the_generations_id_once_it_is_due(bench: Ben
 
 async def test_correction_counts_once_though_two_processes_ask(bench: Bench) -> None:
     await bench.broken_off()
-    [(member, _)] = await bench.waiting()
+    [(member, due)] = await bench.waiting()
+    bench.now += DELAYS[0] + 1
     bench.answers({"data": {"total_cost": 6}}, {"data": {"total_cost": 6}})
     for _ in range(2):
-        await bench.late._correct(member, orjson.loads(member))
+        await bench.server.pipeline([("ZADD", bench.server.keys.access.late, due, member)])
+        await bench.late.correct_due()
+    assert len(bench.client.calls) == 2
     assert await bench.spent() == 6 * NANO
 
 

@@ -1,7 +1,7 @@
 """The upstreams and routes that an import results in, its notes, and their TOML."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -101,12 +101,10 @@ class Imported:
                 if other == table:
                     return known
         base = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:60] or "upstream"
-        if "url" in table and "vendor" not in table and VENDORS.get(base) in HOSTED and _is_unknown(table["url"]):
+        url = "" if "vendor" in table else table.get("url", "")
+        if url and VENDORS.get(base) in HOSTED and (url.startswith("${") or vendor_of("auto", url) is COMPATIBLE):
             base += "-server"  # the name of a hosted API would set the vendor
-        unique, number = base, 1
-        while unique in self.upstreams:
-            number += 1
-            unique = f"{base}-{number}"
+        unique = _unlike(self.upstreams, base, "-")
         self.upstreams[unique] = table
         return unique
 
@@ -120,7 +118,8 @@ class Imported:
                 self.note(place, "is taken for no key")
             return ""
         if text not in self.secrets:
-            self.secrets[text] = self._new_variable(variable_of(name, ending))
+            self.secrets[text] = _unlike(self.taken, variable_of(name, ending), "_")
+            self.taken.add(self.secrets[text])
             self.note(place, f"set {self.secrets[text]}")
         return f"${{{self.secrets[text]}}}"
 
@@ -165,14 +164,6 @@ class Imported:
         self.upstreams = {name: table for name, table in self.upstreams.items() if name in asked}
         self.notes.sort(key=_line)
 
-    def _new_variable(self, name: str) -> str:
-        unique, number = name, 1
-        while unique in self.taken:
-            number += 1
-            unique = f"{name}_{number}"
-        self.taken.add(unique)
-        return unique
-
 
 def variable_of(name: str, ending: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_").removesuffix("_API") + f"_{ending}"
@@ -201,8 +192,13 @@ def _line(note: str) -> tuple[str, int]:
     return name, int(line) if line.isdigit() else 0
 
 
-def _is_unknown(url: str) -> bool:
-    return url.startswith("${") or vendor_of("auto", url) is COMPATIBLE
+def _unlike(taken: Container[str], name: str, mark: str) -> str:
+    """Return the name, with a number behind it where it is taken."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}{mark}{number}"
+    return unique
 
 
 def _key(name: str) -> str:

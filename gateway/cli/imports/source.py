@@ -30,16 +30,13 @@ class SourceFile:
     def place(self, *keys: str | int) -> str:
         """Return file, line and path of a value, as in `config.yaml:12: model_list[0].model_name`."""
         shown = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
-        return f"{self.path.name}:{self._line(keys)}: {shown}"
-
-    def _line(self, keys: Sequence[str | int]) -> int:
         node, line = self.root, 1
         for key in keys:
             found = _child(node, key)
             if found is None:
                 break
             line, node = found
-        return line
+        return f"{self.path.name}:{line}: {shown}"
 
 
 def read_yaml(path: Path) -> SourceFile:

@@ -77,10 +77,18 @@ class ToolRegistry:
         if namespace is None and (None, name) not in self._flat and (DEFAULT_NAMESPACE, name) in self._flat:
             namespace = DEFAULT_NAMESPACE
         key = namespace, name
-        flat = self._flat.get(key)
-        if flat is None:
-            flat = self._flat[key] = self._unused(f"{namespace}__{name}" if namespace else name)
-            self._by_flat[flat] = DeclaredTool(kind, name, namespace)
+        if key in self._flat:
+            return self._flat[key]
+        wanted = f"{namespace}__{name}" if namespace else name
+        flat = begin = ILLEGAL.sub("_", wanted)
+        if flat != wanted or len(flat) > MAX_NAME or flat in self._by_flat:
+            begin = begin[: MAX_NAME - HASH_LENGTH - 1]
+            flat = with_hash(begin, wanted)
+        while flat in self._by_flat:
+            wanted += "_"
+            flat = with_hash(begin, wanted)
+        self._flat[key] = flat
+        self._by_flat[flat] = DeclaredTool(kind, name, namespace)
         return flat
 
     def find(self, flat: str) -> DeclaredTool:
@@ -120,16 +128,6 @@ class ToolRegistry:
             offered["cache_control"] = control
         self._offered.pop(flat, None)
         self._offered[flat] = offered
-
-    def _unused(self, wanted: str) -> str:
-        flat = begin = ILLEGAL.sub("_", wanted)
-        if flat != wanted or len(flat) > MAX_NAME or flat in self._by_flat:
-            begin = begin[: MAX_NAME - HASH_LENGTH - 1]
-            flat = with_hash(begin, wanted)
-        while flat in self._by_flat:
-            wanted += "_"
-            flat = with_hash(begin, wanted)
-        return flat
 
 
 def with_hash(begin: str, wanted: str) -> str:

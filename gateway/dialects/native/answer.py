@@ -93,17 +93,14 @@ def to_blocks(content: list[Any] | str, reply: Reply) -> list[Any]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     ids: set[str] = set()
-    told = content if all(isinstance(block, dict) for block in content) else _objects(content)
+    told = content
+    if not all(isinstance(block, dict) for block in content):  # some are mere texts, or null
+        told = [{"type": "text", "text": block} if isinstance(block, str) else block for block in content]
+        told = [block for block in told if block is not None]
     completed = [_completed(block, ids, reply) if isinstance(block, dict) else block for block in told]
     blocks = [block for block in completed if block != {}]
     is_same = told is content and len(blocks) == len(content)
     return content if is_same and all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
-
-
-def _objects(content: list[Any]) -> list[Any]:
-    """Return the blocks of a list in which some are mere texts, or null."""
-    texts = [{"type": "text", "text": block} if isinstance(block, str) else block for block in content]
-    return [block for block in texts if block is not None]
 
 
 def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:

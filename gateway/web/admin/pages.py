@@ -76,11 +76,20 @@ def cut_by_cursor(
     wanted = sorted((name, value) for name, value in request.query.items() if name not in OF_A_PAGE)
     digest = hashlib.sha256(repr((request.path, wanted)).encode()).hexdigest()[:12]
     if "page" in request.query:
-        last = _last_of(request.query["page"], digest)
-        listed = [one for one in listed if str(one[key]) > last]
+        text = request.query["page"].removeprefix("page_")
+        try:
+            cursor = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        except (binascii.Error, ValueError):
+            cursor = ""
+        if not cursor.startswith(digest):
+            raise InvalidRequest("page: this cursor is not of a list with these parameters")
+        listed = [one for one in listed if str(one[key]) > cursor.removeprefix(digest)]
     most = limit_of(request) if limit is not None or "limit" in request.query else len(listed)
     page = listed[:most]
-    return ListPage(page, _cursor(str(page[-1][key]), digest) if len(listed) > len(page) else None)
+    if len(listed) == len(page):
+        return ListPage(page, None)
+    following = base64.urlsafe_b64encode(f"{digest}{page[-1][key]}".encode())
+    return ListPage(page, "page_" + following.decode().rstrip("="))
 
 
 def found(objects: Objects, wanted: str, what: str) -> web.Response:
@@ -101,18 +110,3 @@ def limit_of(request: web.Request) -> int:
 def values_of(request: web.Request, name: str) -> frozenset[str]:
     """Return the values of a list in the query, with or without brackets after its name."""
     return frozenset((*request.query.getall(name, ()), *request.query.getall(f"{name}[]", ())))
-
-
-def _cursor(last: str, digest: str) -> str:
-    return "page_" + base64.urlsafe_b64encode(f"{digest}{last}".encode()).decode().rstrip("=")
-
-
-def _last_of(cursor: str, digest: str) -> str:
-    text = cursor.removeprefix("page_")
-    try:
-        read = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-    except (binascii.Error, ValueError):
-        read = ""
-    if not read.startswith(digest):
-        raise InvalidRequest("page: this cursor is not of a list with these parameters")
-    return read.removeprefix(digest)

@@ -11,7 +11,7 @@ from gateway.errors import NotFound
 from gateway.redis.codec import unpack
 from gateway.web.admin.authorization import CHANGE
 from gateway.web.admin.requests import record_action
-from gateway.web.console.sources import CONSOLE, ConsoleSources, data_response
+from gateway.web.console.sources import CONSOLE, data_response
 
 # Of the list: tenants that are looked at, the latest batches of each, and rows beside those that have not ended.
 MAX_TENANTS: Final = 1000
@@ -27,9 +27,17 @@ async def list_batches(request: web.Request) -> web.Response:
     """Newest first: those that have not ended, and the latest of each tenant. `tenant` and `status` filter."""
     sources = request.app[CONSOLE]
     tenant, status = request.query.get("tenant"), request.query.get("status")
-    records = await _records(sources, tenant)
-    data = [await to_row(sources.batch_store, record) for record in records if status in (None, "", record.status)]
-    return data_response({"data": data})
+    server, keys = sources.batch_server, sources.batch_server.keys
+    [known, unfinished] = await server.pipeline([("SMEMBERS", keys.tenants), ("HKEYS", keys.scheduler.records)])
+    tenants = sorted(one.decode() for one in known)[:MAX_TENANTS] if not tenant else [tenant]
+    latest = await server.pipeline([("ZREVRANGE", keys.tenant_batches(one), 0, OF_ONE_TENANT - 1) for one in tenants])
+    ids = {one.decode() for one in unfinished} | {one.decode() for found in latest for one in found}
+    newest = sorted(ids, key=lambda one: created_of(one) or 0, reverse=True)
+    # Those that have not ended are never left out: they are what the page is for.
+    shown = [one for number, one in enumerate(newest) if number < MAX_ROWS or one.encode() in unfinished]
+    records = [record for record in await server.read(shown) if record is not None]
+    records = [one for one in records if tenant in (None, "", one.tenant) and status in (None, "", one.status)]
+    return data_response({"data": [await to_row(sources.batch_store, record) for record in records]})
 
 
 async def show_batch(request: web.Request) -> web.Response:
@@ -90,20 +98,6 @@ async def to_row(store: BatchStore, record: BatchRecord) -> dict[str, Any]:
         "request_id": record.context.get("request_id"),
         "key": record.context.get("key_id"),
     }
-
-
-async def _records(sources: ConsoleSources, tenant: str | None) -> list[BatchRecord]:
-    server = sources.batch_server
-    keys = server.keys
-    [known, unfinished] = await server.pipeline([("SMEMBERS", keys.tenants), ("HKEYS", keys.scheduler.records)])
-    tenants = sorted(one.decode() for one in known)[:MAX_TENANTS] if not tenant else [tenant]
-    latest = await server.pipeline([("ZREVRANGE", keys.tenant_batches(one), 0, OF_ONE_TENANT - 1) for one in tenants])
-    ids = {one.decode() for one in unfinished} | {one.decode() for found in latest for one in found}
-    newest = sorted(ids, key=lambda one: created_of(one) or 0, reverse=True)
-    # Those that have not ended are never left out: they are what the page is for.
-    shown = [one for number, one in enumerate(newest) if number < MAX_ROWS or one.encode() in unfinished]
-    records = [record for record in await server.read(shown) if record is not None]
-    return [record for record in records if not tenant or record.tenant == tenant]
 
 
 async def _record(request: web.Request) -> BatchRecord:

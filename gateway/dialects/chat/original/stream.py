@@ -103,7 +103,24 @@ class OriginalStream:
         if self.failure is not None or self.done:
             return b""
         try:
-            return self._read(piece)
+            data = self._frames.read(piece)
+            if not data:
+                return b""
+            if self._may_hold_calls(data):
+                return self._take_events(data.split(END)[:-1])
+            count = data.count(END)
+            if self._before and data.count(self._before) == data.count(self._after) == count:
+                self._misses = 0
+                self._size += len(data) - count * (len(self._before) + len(self._after))
+                if self._plain_order is not None:
+                    return self._take_arguments(data, self._plain_order)
+                return data.replace(self._before, self._named_before) if self._model else data
+            if self.started and self._ending is None and FACTS.search(data) is None and data.count(CHOICES) == count:
+                self._size += sum(map(len, TEXT.findall(data)))
+                if self._misses < MAX_MISSES:
+                    self._learn_form(data.rpartition(END)[0].rpartition(END)[2])
+                return data.replace(self._model, self._named) if self._model else data
+            return self._take_events(data.split(END)[:-1])
         except GatewayError as error:
             self.failure = error
             return b""
@@ -123,26 +140,6 @@ class OriginalStream:
         if not self.done:
             self.failure = self.failure or error
         return b""
-
-    def _read(self, piece: bytes) -> bytes:
-        data = self._frames.read(piece)
-        if not data:
-            return b""
-        if self._may_hold_calls(data):
-            return self._take_events(data.split(END)[:-1])
-        count = data.count(END)
-        if self._before and data.count(self._before) == data.count(self._after) == count:
-            self._misses = 0
-            self._size += len(data) - count * (len(self._before) + len(self._after))
-            if self._plain_order is not None:
-                return self._take_arguments(data, self._plain_order)
-            return data.replace(self._before, self._named_before) if self._model else data
-        if self.started and self._ending is None and FACTS.search(data) is None and data.count(CHOICES) == count:
-            self._size += sum(map(len, TEXT.findall(data)))
-            if self._misses < MAX_MISSES:
-                self._learn_form(data.rpartition(END)[0].rpartition(END)[2])
-            return data.replace(self._model, self._named) if self._model else data
-        return self._take_events(data.split(END)[:-1])
 
     def _may_hold_calls(self, data: bytes) -> bool:
         """Return whether events have to be looked into for calls in their text."""
