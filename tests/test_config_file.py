@@ -255,8 +255,19 @@ def test_lines_of_keys_survive_strings_comments_and_lists_over_lines() -> None:
     assert lines["t", "d.e"] == 5
     assert lines["t", "d.e", "f"] == 6
     assert lines["t", "d.e", "h", "i"] == 9
-    assert lines["j", "k"] == 12
+    assert lines["j", "0", "k"] == 12
     assert ("b",) not in lines
+
+
+def test_lines_of_listed_tables_are_those_of_each() -> None:
+    lines = lines_of(
+        '[[keys]]\nname = "a"\n\n[[keys]]\nname = "b"\n[keys.model_groups.large]\nrpm = 5\n'
+        '[[identity.rules]]\nname = "r"\n[[identity.rules.parts]]\nx = 1\n[[identity.rules.parts]]\nx = 2\n'
+    )
+    assert [lines[place] for place in (("keys",), ("keys", "0"), ("keys", "1"), ("identity",))] == [1, 1, 4, 8]
+    assert [lines["keys", place, "name"] for place in "01"] == [2, 5]
+    assert lines["keys", "1", "model_groups", "large", "rpm"] == 7
+    assert [lines["identity", "rules", "0", "parts", place, "x"] for place in "01"] == [11, 13]
 
 
 @pytest.mark.parametrize(

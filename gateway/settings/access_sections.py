@@ -87,8 +87,10 @@ def read_access(file: ConfigFile) -> tuple[AccessSections, tuple[str, ...]]:
     except ValidationError as error:
         return AccessSections(), tuple(dict.fromkeys(_to_problem(detail, file) for detail in error.errors()))
     names = [one.name for one in sections.keys]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    return sections, tuple(file.problem(("keys",), f'there are two keys named "{name}"') for name in repeated)
+    repeated = [(number, name) for number, name in enumerate(names) if name in names[:number]]
+    return sections, tuple(
+        file.problem(("keys", str(number), "name"), f'there are two keys named "{name}"') for number, name in repeated
+    )
 
 
 def _to_problem(detail: ErrorDetails, file: ConfigFile) -> str:

@@ -1,7 +1,7 @@
 """Lines of the keys in a TOML file, which the standard library gives for errors of syntax alone.
 
 Walks the statements of text that is known to be valid: headers and `key = value`. The keys of an inline table have the
-line of its statement.
+line of its statement. A table of a list is named by its place in it: `keys`, `0`, `name`.
 """
 
 import re
@@ -27,16 +27,28 @@ def lines_of(text: str) -> Mapping[Location, int]:
     """Return the line of each table and key. `text` is valid TOML."""
     found: dict[Location, int] = {}
     table: Location = ()
+    latest: dict[Location, int] = {}  # the place of the latest table in each list of tables
     for start, statement in _statements(text):
         line = text.count("\n", 0, start) + 1
+        keys = _keys(statement.lstrip("["))
         if statement.startswith("["):
-            table = _keys(statement.lstrip("["))
-            found.setdefault(table, line)
-            continue
-        keys = _keys(statement)
-        for length in range(1, len(keys) + 1):
-            found.setdefault((*table, *keys[:length]), line)
+            table = _table_of(keys, latest, is_listed=statement.startswith("[["))
+        whole = table if statement.startswith("[") else (*table, *keys)
+        for length in range(1, len(whole) + 1):
+            found.setdefault(whole[:length], line)
     return found
+
+
+def _table_of(keys: Location, latest: dict[Location, int], *, is_listed: bool) -> Location:
+    """Return the table that a header begins. `is_listed`: it is another one of its list, which `latest` then has."""
+    table: Location = ()
+    for number, key in enumerate(keys, 1):
+        table = (*table, key)
+        if is_listed and number == len(keys):
+            latest[table] = latest.get(table, -1) + 1
+        if table in latest:
+            table = (*table, str(latest[table]))
+    return table
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
