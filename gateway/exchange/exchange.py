@@ -351,7 +351,7 @@ class Exchange:
             plan.context.reply_lines += account_lines(answer)
         self.learned.learn(plan.route, prepared.healed)
         if plan.route.dialect == "messages":
-            plan.record.upstream_request_id = self.redactor.name(answer.headers.get("request-id"))
+            plan.record.upstream_request_id = self.redactor.identifier(answer.headers.get("request-id"))
         plan.note_header(self.clock() - begun)
         return answer
 

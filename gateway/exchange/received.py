@@ -41,7 +41,7 @@ def note_answer(
     """Record what the answer says of itself; its names without what is secret."""
     name = redactor.name
     origin.model, origin.provider = name(origin.model), name(origin.provider)
-    origin.generation_id = name(origin.generation_id)
+    origin.generation_id = redactor.identifier(origin.generation_id)
     record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
     record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
     record.stop_reason = stop_reason

@@ -1,6 +1,9 @@
 """Text of an upstream loses secrets in any form, private addresses and file paths, and keeps the rest."""
 
 import html
+import itertools
+import random
+import string
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -12,7 +15,16 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from gateway.settings import load_settings, private_hosts_of, secrets_of
-from gateway.telemetry.redaction import LONG_RUN, MAX_MESSAGE, MAX_NAME, PIECE, REMOVED, Redactor
+from gateway.telemetry.redaction import (
+    LONG_RUN,
+    MAX_MESSAGE,
+    MAX_NAME,
+    PIECE,
+    REMOVED,
+    Redactor,
+    forms_of,
+    needed_run,
+)
 
 KEY = 'sk-or-v1-AbCdEfGh/+"IjKl&MnOp=QrStUvWxYz'
 WORDS_ONLY = "sk-upstream"  # nothing in it looks like a key
@@ -253,6 +265,63 @@ def test_of_a_name_only_secrets_are_removed() -> None:
 )
 def test_name_of_few_characters_is_searched_whole(name: str, shown: str) -> None:
     assert Redactor(["abc123"]).name(name) == shown
+
+
+def searched_plainly(redactor: Redactor, name: str) -> str:
+    """The name as text that is longer than a name is redacted, which is searched at each of its places."""
+    before = "\n" * MAX_NAME
+    return str(redactor.names({"id": before + name})["id"])[MAX_NAME:]
+
+
+@pytest.mark.parametrize(
+    "secret", [KEY, WORDS_ONLY, ADMIN, "abc123", "s3cret-", "passw0rd", "9-letters", "twelve-chars"]
+)
+def test_each_part_of_a_secret_is_found_at_each_place_of_a_name(secret: str) -> None:
+    for redactor in (Redactor([secret]), Redactor([secret, KEY, "hunter2"])):
+        for form in forms_of(secret):
+            run = needed_run(form)
+            for part in (form[start : start + run] for start in range(len(form) - run + 1)):
+                for before, after in itertools.product(range(LONG_RUN + 2), (0, 9)):
+                    name = "." * before + part + "." * after
+                    assert REMOVED in (redactor.identifier(name) or ""), (form, name)
+
+
+@given(st.lists(st.text("ab1-", min_size=PIECE, max_size=30), min_size=1, max_size=4), st.text("abA1-é", max_size=60))
+def test_quick_search_of_a_name_finds_what_the_plain_search_finds(secrets: list[str], name: str) -> None:
+    redactor = Redactor(secrets)
+    assert redactor.identifier(name) == redactor.name(name) == searched_plainly(redactor, name)
+
+
+@given(SECRETS, st.text(max_size=40), st.text(max_size=40), st.sampled_from(sorted(FORMS)), st.data())
+def test_quick_search_finds_a_planted_part_where_the_plain_search_finds_it(
+    secret: str, before: str, after: str, form: str, data: st.DataObject
+) -> None:
+    written = FORMS[form](secret)
+    start = data.draw(st.integers(0, len(written) - PIECE))
+    part = written[start : data.draw(st.integers(start + PIECE, len(written)))]
+    redactor = Redactor([secret, "hunter2"])
+    for name in ((before + part + after)[:MAX_NAME], (before + part)[:MAX_NAME]):
+        assert redactor.identifier(name) == searched_plainly(redactor, name)
+
+
+def test_name_cut_within_a_secret_loses_its_beginning() -> None:
+    redactor = Redactor([KEY])
+    for left in range(PIECE, len(KEY)):
+        name = "." * (MAX_NAME - left) + KEY
+        assert redactor.identifier(name) == "." * (MAX_NAME - left) + REMOVED
+
+
+def test_few_ids_without_a_secret_are_searched_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick search is quick only if chance seldom makes it doubt."""
+    rng, alphabet = random.Random(7), string.ascii_letters + string.digits
+    redactor = Redactor([*("sk-" + "".join(rng.choices(alphabet, k=40)) for _ in range(50)), "hunter22"])
+    ids = ["gen-1763800000-" + "".join(rng.choices(alphabet, k=20)) for _ in range(1000)]
+    ids += [f"chatcmpl-{rng.randbytes(16).hex()}" for _ in range(1000)]
+    searched = []
+    monkeypatch.setattr(Redactor, "_spans", lambda _, text: searched.append(text) or iter(()))
+    for each in ids:
+        redactor.identifier(each)
+    assert len(searched) < len(ids) / 20
 
 
 def test_messages_and_names_without_end_are_cut() -> None:
