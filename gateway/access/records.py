@@ -37,6 +37,7 @@ PRIORITIES: Final[tuple[KeyPriority, ...]] = ("low", "normal", "high")
 PRESET: Final = "@preset/"
 # Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
+NAME_FORM: Final = "1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,5 +287,5 @@ def to_dollars(nano: int) -> str:
 def check_name(text: str, what: str) -> str:
     """Return the name. Raises ValueError for one that cannot be used in a header or in the name of a Redis key."""
     if not NAME.fullmatch(text):
-        raise ValueError(f"{what}: expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit")
+        raise ValueError(f"{what}: expected {NAME_FORM}")
     return text

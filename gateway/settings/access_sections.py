@@ -1,25 +1,29 @@
 """The sections of gateway.toml for clients: `[[keys]]`, `[limits]` and `[identity]`, as typed values."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.access.keys import FileAccess
 from gateway.access.records import DEPLOYMENT, check_name
 from gateway.settings.config_file import ConfigFile
 from gateway.settings.identity_sections import IdentitySection, IssuerSection, RuleSection, SignInSection
 from gateway.settings.key_sections import AllowanceSection, KeySection, LimitsSection, Name
+from gateway.settings.lines import Location
+from gateway.settings.wording import Forms, section_problem
 
-# The model with the fields of a section.
-FORMS: Final[Mapping[str, type[BaseModel]]] = {
-    "keys": KeySection,
-    "limits": LimitsSection,
-    "model_groups": AllowanceSection,
-    "issuers": IssuerSection,
-    "rules": RuleSection,
-}
+FORMS: Final[Forms] = (
+    (("keys", "*"), KeySection),
+    (("keys", "*", "model_groups", "*"), AllowanceSection),
+    (("limits", "*"), LimitsSection),
+    (("limits", "*", "model_groups", "*"), AllowanceSection),
+    (("identity",), IdentitySection),
+    (("identity", "issuers", "*"), IssuerSection),
+    (("identity", "rules", "*"), RuleSection),
+    (("identity", "rules", "*", "model_groups", "*"), AllowanceSection),
+    (("identity", "sign_in"), SignInSection),
+)
 
 
 def _check_scope(scope: str) -> str:
@@ -44,17 +48,6 @@ class AccessSections(BaseModel):
     limits: dict[Scope, LimitsSection] = Field(default_factory=dict)
     model_groups: dict[Name, Patterns] = Field(default_factory=dict)
     identity: IdentitySection = Field(default_factory=IdentitySection)
-
-    @model_validator(mode="after")
-    def _check_groups(self) -> Self:
-        keys = ((f"key {one.name}", one.model_groups) for one in self.keys)
-        rules = ((f"rule {one.name}", one.model_groups) for one in self.identity.rules)
-        scopes = (("deployment" if one == DEPLOYMENT else one, of.model_groups) for one, of in self.limits.items())
-        for what, groups in (*keys, *rules, *scopes):
-            for group in groups.keys() - self.model_groups.keys():
-                known = ", ".join(sorted(self.model_groups)) or "none"
-                raise ValueError(f"{what} has limits for the model group {group}; [model_groups] has {known}")
-        return self
 
     def file_access(self) -> FileAccess:
         keys = [
@@ -85,19 +78,25 @@ def read_access(file: ConfigFile) -> tuple[AccessSections, tuple[str, ...]]:
     try:
         sections = AccessSections(**given)
     except ValidationError as error:
-        return AccessSections(), tuple(dict.fromkeys(_to_problem(detail, file) for detail in error.errors()))
+        return AccessSections(), tuple(dict.fromkeys(section_problem(one, file, FORMS) for one in error.errors()))
+    return sections, tuple(file.problem(*each) for each in (*_repeated(sections), *_unknown_groups(sections)))
+
+
+def _repeated(sections: AccessSections) -> Iterator[tuple[Location, str]]:
     names = [one.name for one in sections.keys]
-    repeated = [(number, name) for number, name in enumerate(names) if name in names[:number]]
-    return sections, tuple(
-        file.problem(("keys", str(number), "name"), f'there are two keys named "{name}"') for number, name in repeated
-    )
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield ("keys", str(number), "name"), f'there are two keys named "{name}"'
 
 
-def _to_problem(detail: ErrorDetails, file: ConfigFile) -> str:
-    location = tuple(str(part) for part in detail["loc"] if part != "[key]")
-    if detail["type"] == "extra_forbidden":
-        known: type[BaseModel] = next((form for name, form in FORMS.items() if name in location[:2]), IdentitySection)
-        known = SignInSection if "sign_in" in location else known
-        return file.problem(location, f"unknown key; known are {', '.join(sorted(known.model_fields))}")
-    text = detail["msg"].removeprefix("Value error, ")
-    return file.problem(location, text[0].lower() + text[1:])
+def _unknown_groups(sections: AccessSections) -> Iterator[tuple[Location, str]]:
+    tables: list[tuple[Location, LimitsSection]] = [
+        *((("keys", str(number)), one) for number, one in enumerate(sections.keys)),
+        *((("identity", "rules", str(number)), one) for number, one in enumerate(sections.identity.rules)),
+        *((("limits", "deployment" if scope == DEPLOYMENT else scope), one) for scope, one in sections.limits.items()),
+    ]
+    known = ", ".join(sorted(sections.model_groups)) or "none"
+    for location, table in tables:
+        for group in table.model_groups:
+            if group not in sections.model_groups:
+                yield (*location, "model_groups", group), f"there is no such group; [model_groups] has {known}"

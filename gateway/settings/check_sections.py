@@ -3,13 +3,11 @@
 `Sections` checks the types. Errors stop the start, warnings are logged and shown by `dragoman check`.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from gateway.schemas.anthropic import MessagesRequest
@@ -24,6 +22,7 @@ from gateway.settings.sections import (
     UpstreamSection,
     has_placeholder,
 )
+from gateway.settings.wording import Forms, section_problem, suggestion
 from gateway.upstream.http.forwarding import NEVER_FORWARDED, OWN_HEADERS
 from gateway.upstream.routes.policy import to_policy
 from gateway.upstream.routes.route import Candidate, RouteRule
@@ -40,8 +39,7 @@ ONE_UPSTREAM: Final = {
     "model_small": "[routes]",
     "aliases": "[routes]",
 }
-# The model with the fields of a section, by the section's path; `*` is any name.
-FORMS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
+FORMS: Final[Forms] = (
     (("upstreams", "*", "prices"), Prices),
     (("upstreams", "*"), UpstreamSection),
     (("routes", "*", "max_price"), Prices),
@@ -79,20 +77,10 @@ def check_sections(sections: Sections, file: ConfigFile) -> Findings:
 def to_problem(detail: ErrorDetails, file: ConfigFile) -> str:
     """Return the line for an error of pydantic's."""
     location = tuple(str(part) for part in detail["loc"])
-    shown = tuple(part for part in location if part != "[key]")
-    if location[0] == "routes" and location[2:3] == ("to",):  # the short forms have no `to`
-        shown = (*location[:2], *location[3:])
-    if detail["type"] == "extra_forbidden":
-        known = sorted(_keys_at(location[:-1]))
-        close = suggestion(location[-1], known)
-        hint = f'did you mean "{close}"?' if close else f"known are {', '.join(known)}"
-        return file.problem(shown, f"unknown key; {hint}")
-    if detail["type"] == "too_short":
-        return file.problem(shown, "is empty; name at least one")
-    if detail["type"] in ("dict_type", "model_type"):
-        return file.problem(shown, FORM_OF_TABLE.get(location, "expected a table, as in { … }"))
-    text = detail["msg"].removeprefix("Value error, ")
-    return file.problem(shown, text if text[1:2].isupper() else text[0].lower() + text[1:])
+    if location in FORM_OF_TABLE:
+        return file.problem(location, FORM_OF_TABLE[location])
+    in_route = location[0] == "routes" and location[2:3] == ("to",)  # the short forms have no `to`
+    return section_problem(detail, file, FORMS, (*location[:2], *location[3:]) if in_route else None)
 
 
 def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> dict[str, Any]:
@@ -113,17 +101,6 @@ def without_wrong(given: Mapping[str, Any], details: Iterable[ErrorDetails]) -> 
         if section == "upstreams" and "url" not in table[name]:
             table[name] = {**table[name], "url": "http://not-given.invalid/v1"}
     return cleaned
-
-
-def suggestion(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    return next(iter(difflib.get_close_matches(name, list(known), 1, likeness)), "")
-
-
-def _keys_at(location: Location) -> Iterable[str]:
-    for place, form in FORMS:
-        if len(place) == len(location) and all(part in ("*", name) for part, name in zip(place, location, strict=True)):
-            return form.model_fields
-    return ()
 
 
 def _upstreams(sections: Sections) -> Iterator[Finding]:

@@ -1,19 +1,43 @@
 """Tables of gateway.toml that describe a client: its limits, its rights, its key."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.access.networks import check_networks
-from gateway.access.records import Allowance, Budget, DataRule, KeyPriority, KeyRecord, RateLimits, check_name, to_nano
-from gateway.settings.values import Credential
+from gateway.access.records import (
+    NAME,
+    NAME_FORM,
+    Allowance,
+    Budget,
+    DataRule,
+    KeyPriority,
+    KeyRecord,
+    RateLimits,
+    to_nano,
+)
+from gateway.settings.values import Credential, matching
 from gateway.upstream.routes.policy import to_policy
 
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Name = Annotated[str, AfterValidator(lambda text: check_name(text, "name"))]
+MAX_COUNT: Final = 1_000_000_000
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Name = Annotated[str, matching(NAME.pattern, NAME_FORM)]
+NameOrNone = Annotated[str, matching(f"({NAME.pattern})?", NAME_FORM)]
+Digest = Annotated[str, matching("[0-9a-fA-F]{64}", "64 hexadecimal digits, as sha256sum writes them")]
 # Of ids of keys in the file, which the ids of made keys never have.
 FILE_ID = "key_file_"
+
+
+def _check_dollars(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError('expected US dollars, such as 25 or "12.50"')
+    to_nano(value)
+    return value
+
+
+# Text keeps its decimals.
+Dollars = Annotated[float | str, BeforeValidator(_check_dollars)]
 
 
 class AllowanceSection(BaseModel):
@@ -25,7 +49,7 @@ class AllowanceSection(BaseModel):
     input_tpm: Count | None = None
     output_tpm: Count | None = None
     concurrency: Count | None = None
-    budget_usd: float | str | None = None
+    budget_usd: Dollars | None = None
     period: str = "month"
     time_zone: str = "UTC"
     window_seconds: int = 0
@@ -65,6 +89,16 @@ def _check_params(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def _check_floor(value: object) -> object:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if value != "off" and not (isinstance(number, int) and 1 <= number <= MAX_COUNT):
+        raise ValueError("expected a number of tokens, or off")
+    return value
+
+
+ShrinkFloor = Annotated[int | Literal["off"], BeforeValidator(_check_floor)]
+
+
 Params = Annotated[dict[str, Any], AfterValidator(_check_params)]
 
 
@@ -79,7 +113,7 @@ class RightsSection(LimitsSection):
     priority: KeyPriority = "normal"
     params: Params = Field(default_factory=dict, repr=False)
     data: DataRule = ""
-    shrink_floor: Count | Literal["off"] | None = None
+    shrink_floor: ShrinkFloor | None = None
 
     def to_record(self, record_id: str, name: str, tenant: str, **fields: Any) -> KeyRecord:
         return KeyRecord(
@@ -105,9 +139,9 @@ class KeySection(RightsSection):
 
     name: Name
     tenant: Name = "default"
-    user: Name | Literal[""] = ""
+    user: NameOrNone = ""
     key: Credential | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = Field(default=None, repr=False)
+    sha256: Digest | None = Field(default=None, repr=False)
     not_before: datetime | None = None
     expires: datetime | None = None
 

@@ -13,13 +13,14 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from gateway.settings.access_sections import AccessSections, is_access_section, read_access
-from gateway.settings.check_sections import ONE_UPSTREAM, check_sections, suggestion, without_wrong
+from gateway.settings.check_sections import ONE_UPSTREAM, check_sections, without_wrong
 from gateway.settings.check_sections import to_problem as to_section_problem
 from gateway.settings.config import Config
 from gateway.settings.config_file import ConfigFile, read_config_file
 from gateway.settings.sections import Sections
 from gateway.settings.settings import Settings, names_of
-from gateway.settings.values import SettingsError, to_bytes, to_seconds
+from gateway.settings.values import SettingsError
+from gateway.settings.wording import in_words, suggestion
 
 CONFIG: Final = "GATEWAY_CONFIG"
 # From documentation of this gateway and of others (LiteLLM's examples have sk-1234, 2026-11).
@@ -219,7 +220,7 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
         text = f'unknown key; did you mean "{close}"?' if close else "unknown key: no setting has this name"
         return Problem(file.problem((field,), text), ())
     names = names_of(field)
-    what = _in_words(detail, field)
+    what = in_words(detail)
     if field not in beyond and field in file.values:
         example = example_of(field)
         if not isinstance(Settings.model_fields[field].default, int | float):
@@ -227,18 +228,6 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
         return Problem(file.problem((field,), f"{what} (such as {field} = {example})"), names)
     variable = next((name for name in names if name in os.environ), names[0])
     return Problem(f"{variable}: {what} (such as {variable}={example_of(field)})", names)
-
-
-def _in_words(detail: ErrorDetails, field: str) -> str:
-    """The expectation, with the units that a number may have."""
-    what = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] not in ("int_parsing", "float_parsing"):
-        return what
-    readers = [getattr(one, "func", None) for one in Settings.model_fields[field].metadata]
-    unit = (
-        " or a time such as 2m" if to_seconds in readers else " or a size such as 32MB" if to_bytes in readers else ""
-    )
-    return what.partition(",")[0] + unit
 
 
 def example_of(field: str) -> str:

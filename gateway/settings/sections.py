@@ -30,6 +30,8 @@ Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 def _listed(value: object) -> object:
+    if not isinstance(value, str | list):
+        raise ValueError("expected a key, or a list of keys")
     return [value] if isinstance(value, str) else value
 
 

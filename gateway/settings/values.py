@@ -57,7 +57,7 @@ class SettingsError(Exception):
         return 2 if self.in_file else 1
 
 
-def _matching(pattern: str, expected: str) -> AfterValidator:
+def matching(pattern: str, expected: str) -> AfterValidator:
     """A validator for text of a form; `expected` describes the form to an operator."""
     compiled = re.compile(pattern)
 
@@ -144,21 +144,27 @@ def _check_simulator(name: str) -> str:
 
 
 def to_seconds(value: object) -> object:
-    """Read a time with a unit, as in `2m` or `500ms`; other values as they are."""
-    return _with_unit(value, SECONDS_OF)
+    """Read a time with a unit, as in `2m` or `500ms`; numbers as they are."""
+    return _with_unit(value, SECONDS_OF, "a time such as 2m")
 
 
 def to_bytes(value: object) -> object:
-    """Read a size with a unit, as in `32MB`; other values as they are. Units are powers of 1024, as in Redis."""
-    number = _with_unit(value, BYTES_OF)
+    """Read a size with a unit, as in `32MB`; numbers as they are. Units are powers of 1024, as in Redis."""
+    number = _with_unit(value, BYTES_OF, "a size such as 32MB")
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _with_unit(value: object, units: Mapping[str, float]) -> object:
-    found = WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None or found[2].lower() not in units:
+def _with_unit(value: object, units: Mapping[str, float], form: str) -> object:
+    if not isinstance(value, str):
         return value
-    return float(found[1]) * units[found[2].lower()]
+    found = WITH_UNIT.fullmatch(value.strip())
+    if found is not None and found[2].lower() in units:
+        return float(found[1]) * units[found[2].lower()]
+    try:
+        float(value)
+    except ValueError:
+        raise ValueError(f"expected a number, or {form}") from None
+    return value
 
 
 def check_text(text: str, *, is_list: bool) -> str:
@@ -248,18 +254,14 @@ SecretUrl = Annotated[SecretStr, AfterValidator(_check_secret_url)]
 SecretHeaders = Annotated[SecretStr, AfterValidator(_check_headers)]
 Flavor = Annotated[str, AfterValidator(_check_flavor)]
 SimulatedName = Annotated[str, AfterValidator(_check_simulator)]
-UpstreamName = Annotated[str, _matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
-RedisPrefix = Annotated[
-    str, _matching(r"[A-Za-z0-9_.:/-]{1,64}", "up to 64 letters, digits and _ . : / -, such as gw:")
-]
+UpstreamName = Annotated[str, matching(r"[A-Za-z0-9_.-]{0,64}", "up to 64 of A-Z a-z 0-9 _ . -")]
+RedisPrefix = Annotated[str, matching(r"[A-Za-z0-9_.:/-]{1,64}", "up to 64 letters, digits and _ . : / -, such as gw:")]
 PathPrefix = Annotated[
-    str, _matching(r"(/[A-Za-z0-9._~-]{1,64}){0,8}", "a path such as /llm, without a slash at its end")
+    str, matching(r"(/[A-Za-z0-9._~-]{1,64}){0,8}", "a path such as /llm, without a slash at its end")
 ]
 # Both are sent in headers, which hold ASCII and Latin-1.
-AppTitle = Annotated[
-    str, _matching(r"[\x20-\x7e\xa0-\xff]{1,256}", "one line of up to 256 ASCII or Latin-1 characters")
-]
-AppUrl = Annotated[str, _matching(r"[\x21-\x7e]{1,2048}", "an address of visible ASCII characters")]
+AppTitle = Annotated[str, matching(r"[\x20-\x7e\xa0-\xff]{1,256}", "one line of up to 256 ASCII or Latin-1 characters")]
+AppUrl = Annotated[str, matching(r"[\x21-\x7e]{1,2048}", "an address of visible ASCII characters")]
 Aliases = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_aliases)]
 TenantKeys = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_to_keys), AfterValidator(_check_keys)]
 NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_to_names)]

@@ -217,7 +217,7 @@ async def test_problem_is_shown_with_what_to_do(
 async def test_a_value_that_cannot_be_used_is_named() -> None:
     ran = await dragoman("check", GATEWAY_PORT="many")
     assert ran.status == 2
-    assert ran.err.startswith("dragoman: GATEWAY_PORT: Input should be a valid integer")
+    assert ran.err.startswith("dragoman: GATEWAY_PORT: expected a whole number")
     assert (await dragoman("check", "--json", GATEWAY_PORT="many")).lines[0]["message"].startswith("GATEWAY_PORT")
 
 

@@ -204,7 +204,7 @@ BROKEN = {
     "two keys of one name": ('[[keys]]\nname = "a"\nkey = "k"\n[[keys]]\nname = "a"\nkey = "l"', "two keys named"),
     "a model group that does not exist": (
         '[model_groups]\nopus = ["*opus*"]\n[limits.deployment.model_groups.haiku]\nrpm = 1',
-        "deployment has limits for the model group haiku; [model_groups] has opus",
+        "limits.deployment.model_groups.haiku: there is no such group; [model_groups] has opus",
     ),
     "a model group without patterns": ("[model_groups]\nopus = []", "model_groups.opus: "),
     "a limit of a model group that is none": (

@@ -134,7 +134,7 @@ async def test_a_child_ends_with_its_parent(bench: Bench) -> None:
 REFUSED = {
     "no Redis": ({"GATEWAY_REDIS_URL": ""}, "GATEWAY_REDIS_URL: a worker takes its batches from Redis"),
     "no upstream": ({"GATEWAY_UPSTREAM_URL": ""}, "no upstream is configured; set it, or GATEWAY_UPSTREAM_URL"),
-    "a wrong value": ({"GATEWAY_WORKER_SLOTS": "many"}, "GATEWAY_WORKER_SLOTS: Input should be a valid integer"),
+    "a wrong value": ({"GATEWAY_WORKER_SLOTS": "many"}, "GATEWAY_WORKER_SLOTS: expected a whole number"),
 }
 FIT = {"GATEWAY_REDIS_URL": "unix:///nowhere.sock", "GATEWAY_UPSTREAM_URL": "http://127.0.0.1:9/v1"}
 
