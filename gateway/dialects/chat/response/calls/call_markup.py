@@ -1,9 +1,10 @@
 """The markup in which models write tool calls, as text to calls.
 
 Each model family has a form of its own: JSON within tags (Hermes, Qwen, Granite, Kimi, Mistral, Llama, LongCat,
-gpt-oss, older DeepSeek), or tags for each value (Qwen3-Coder, Seed, GLM, MiniMax, DeepSeek from V3.2 on). Values in
-tags have no types; the schema of the tool that is called gives them. A text is read only if it is calls from beginning
-to end.
+Nemotron, Command, InternLM, gpt-oss, older DeepSeek), or tags for each value (Qwen3-Coder, Seed, GLM, MiniMax, Step,
+DeepSeek from V3.2 on, and models that were trained on Claude's answers). Gemma quotes texts with marks of its own.
+Values in tags have no types; the schema of the tool that is called gives them. A text is read only if it is calls from
+beginning to end.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.chat.response.calls.typed_values import to_typed
 
 Schemas = Mapping[str, Mapping[str, Any]]
@@ -31,6 +33,13 @@ BEGINNINGS = (
     "<|channel|>commentary to=functions.",
     "<seed:tool_call>",
     "<longcat_tool_call>",
+    "<TOOLCALL>",
+    "<|START_ACTION|>",
+    "<|action_start|><|plugin|>",
+    "<|tool_call>call:",
+    "<start_function_call>call:",
+    "<function_calls>",
+    "<｜tool_calls_begin｜>",
 )
 FUNCTION = "<function="
 NAME = re.compile(r"[^\s<>{\[]*")
@@ -58,10 +67,23 @@ END_MARKS = (
     "<｜end▁of▁sentence｜>",
 )
 
-TAGGED = re.compile(r"<((?:longcat_)?tool_call)>\s*(\{.*?\})\s*</\1>\s*", re.DOTALL)
+TAGGED = re.compile(r"<((?:longcat_)?tool_call)>\s*(\{.*?\})\s*(?:</\1>\s*|\Z)", re.DOTALL)
 # Llama 3.1's with JSON between the tags.
 NAMED_TAG = re.compile(r"<function=([\w.-]+)>\s*(\{.*?\})\s*</function>\s*", re.DOTALL)
-LISTS = {"[TOOL_CALLS]": "", "<|python_tag|>": "", "<|tool_call|>": "<|/tool_call|>", "<tool_calls>": "</tool_calls>"}
+LISTS = {
+    "[TOOL_CALLS]": "",
+    "<|python_tag|>": "",
+    "<|tool_call|>": "<|/tool_call|>",
+    "<tool_calls>": "</tool_calls>",
+    "<TOOLCALL>": "</TOOLCALL>",
+    "<|START_ACTION|>": "<|END_ACTION|>",
+    "<|action_start|><|plugin|>": "<|action_end|>",
+}
+# Gemma's: names of members without quotes, and marks around texts.
+GEMMA = re.compile(
+    r"(?:<\|tool_call>|<start_function_call>)call:([\w.-]+)(\{.*?\})(?:<tool_call\|>|<end_function_call>)\s*", re.DOTALL
+)
+GEMMA_QUOTE = re.compile(r'<\|"\|>|<escape>')
 # Mistral's from 2025 on: a name and an object, without a list around them.
 NAMED = re.compile(
     r"\[TOOL_CALLS\]([\w.-]+?)(?:\[CALL_ID\][\w-]+)?(?:\[ARGS\])?(\{.*?\})\s*(?=\[TOOL_CALLS\]|$)", re.DOTALL
@@ -105,7 +127,7 @@ class Tags:
     head: re.Pattern[str]
     key: re.Pattern[str]
     value_end: re.Pattern[str]
-    end: str
+    end: re.Pattern[str]
     around: re.Pattern[str]
 
 
@@ -113,22 +135,25 @@ QWEN_CODER = Tags(
     re.compile(r"<function=([^<>\n]+)>\s*"),
     re.compile(r"<parameter=([^<>\n]+)>"),
     re.compile(r"</parameter>\s*(?=<parameter=|</function>)"),
-    "</function>",
+    re.compile("</function>"),
     re.compile(r"(?:</?(?:seed:)?tool_call>|\s)*"),
 )
 GLM = Tags(
     re.compile(r"<tool_call>\s*([\w.-]+)\s*(?=<arg_key>|</tool_call>)"),
     re.compile(r"<arg_key>([^<]+)</arg_key>\s*<arg_value>"),
     re.compile(r"</arg_value>\s*(?=<arg_key>|</tool_call>)"),
-    "</tool_call>",
+    re.compile("</tool_call>"),
     re.compile(r"\s*"),
 )
-MINIMAX = Tags(
-    re.compile(r'<invoke name="([^"]+)">\s*'),
-    re.compile(r'<parameter name="([^"]+)">'),
-    re.compile(r"</parameter>\s*(?=<parameter name=|</invoke>)"),
-    "</invoke>",
-    re.compile(r"(?:</?minimax:tool_call>|\s)*"),
+# MiniMax's, Step's, Claude's.
+INVOKE = Tags(
+    re.compile(r'<(?:steptml:)?invoke name="([^"]+)">\s*'),
+    re.compile(r'<(?:steptml:)?parameter name="([^"]+)">'),
+    re.compile(r"</(?:steptml:)?parameter>\s*(?=<(?:steptml:)?parameter name=|</(?:steptml:)?invoke>)"),
+    re.compile("</(?:steptml:)?invoke>"),
+    re.compile(
+        r"(?:</?minimax:tool_call>|</?function_calls>|<｜tool_calls?_(?:begin|end)｜>(?:function<｜tool_sep｜>)?|\s)*"
+    ),
 )
 
 
@@ -228,8 +253,18 @@ def _read_named(text: str, _: Schemas) -> list[WrittenCall]:
     return _all_of(text, NAMED, lambda found: _checked("", found[1], found[2]))
 
 
+def _read_gemma(text: str, _: Schemas) -> list[WrittenCall]:
+    return _all_of(text, GEMMA, lambda found: _checked("", found[1], _unmarked(found[2])))
+
+
+def _unmarked(arguments: str) -> str:
+    """Return Gemma's arguments as JSON: each second part is a text."""
+    parts = GEMMA_QUOTE.split(arguments)
+    return repaired("".join([orjson.dumps(part).decode() if at % 2 else part for at, part in enumerate(parts)]))
+
+
 def _read_listed(text: str, _: Schemas) -> list[WrittenCall]:
-    """A list of calls, or one call, as JSON behind a mark: Mistral's, Llama's, Granite's."""
+    """A list of calls, or one call, as JSON behind a mark: Mistral's, Llama's, Granite's, Command's."""
     mark = next((mark for mark in LISTS if text.startswith(mark)), None)
     if mark is None:
         return []
@@ -260,7 +295,7 @@ def _read_tags(text: str, schemas: Schemas, tags: Tags) -> list[WrittenCall]:
 def _read_values(text: str, place: int, tags: Tags) -> tuple[dict[str, str], int] | None:
     """Return the values of one call as they are written, and the place behind its end; None for any other text."""
     values: dict[str, str] = {}
-    while not text.startswith(tags.end, place):
+    while (closing := tags.end.match(text, place)) is None:
         key = tags.key.match(text, place)
         end = tags.value_end.search(text, key.end()) if key is not None else None
         if key is None or end is None:
@@ -268,7 +303,7 @@ def _read_values(text: str, place: int, tags: Tags) -> tuple[dict[str, str], int
         value = text[key.end() : end.start()]
         values[key[1].strip()] = value.removeprefix("\n").removesuffix("\n")
         place = end.end()
-    return values, place + len(tags.end)
+    return values, closing.end()
 
 
 def _skipped(pattern: re.Pattern[str], text: str, place: int) -> int:
@@ -285,9 +320,10 @@ READERS: tuple[Callable[[str, Schemas], list[WrittenCall]], ...] = (
     _read_harmony,
     _read_listed,
     _read_named,
+    _read_gemma,
     lambda text, schemas: _read_tags(text, schemas, QWEN_CODER),
     lambda text, schemas: _read_tags(text, schemas, GLM),
-    lambda text, schemas: _read_tags(text, schemas, MINIMAX),
+    lambda text, schemas: _read_tags(text, schemas, INVOKE),
 )
 
 
@@ -315,10 +351,11 @@ def _of_object(text: str) -> WrittenCall | None:
 
 
 def _of_value(value: Any) -> WrittenCall | None:
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    name = value.get("name", value.get("tool_name")) if isinstance(value, dict) else None
+    if not isinstance(name, str):
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
-    return WrittenCall("", value["name"], orjson.dumps(arguments).decode()) if isinstance(arguments, dict) else None
+    return WrittenCall("", name, orjson.dumps(arguments).decode()) if isinstance(arguments, dict) else None
 
 
 def _checked(call_id: str, name: str, arguments: str) -> WrittenCall | None:

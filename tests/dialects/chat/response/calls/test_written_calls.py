@@ -36,6 +36,33 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [("look", CITY), ("hear", {})],
     ),
     "a mark of the end that is repeated without end": (TAGGED + "</s>" * 1100, [("look", CITY)]),
+    "Hermes without the last tag": (f'{TAGGED}<tool_call>{{"name": "hear"}}', [("look", CITY), ("hear", {})]),
+    "Nemotron": ('<TOOLCALL>[{"name": "look", "arguments": {"city": "A"}}]</TOOLCALL>', [("look", CITY)]),
+    "Command": ('<|START_ACTION|>[{"tool_name": "look", "parameters": {"city": "A"}}]<|END_ACTION|>', [("look", CITY)]),
+    "InternLM": (
+        '<|action_start|><|plugin|>{"name": "look", "parameters": {"city": "A"}}<|action_end|>',
+        [("look", CITY)],
+    ),
+    "Gemma 4": (
+        '<|tool_call>call:look{city:<|"|>A<|"|>,days:[1,2]}<tool_call|><|tool_call>call:hear{}<tool_call|>',
+        [("look", {"city": "A", "days": [1, 2]}), ("hear", {})],
+    ),
+    "FunctionGemma": (
+        '<start_function_call>call:look{city:<escape>"A"\n<escape>}<end_function_call>',
+        [("look", {"city": '"A"\n'})],
+    ),
+    "Claude": (
+        '<function_calls>\n<invoke name="look">\n<parameter name="city">A</parameter>\n</invoke>\n</function_calls>',
+        [("look", CITY)],
+    ),
+    "Step": (
+        (
+            '<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="look">'
+            '<steptml:parameter name="city">A</steptml:parameter></steptml:invoke><｜tool_call_end｜>'
+            "<｜tool_calls_end｜>"
+        ),
+        [("look", CITY)],
+    ),
     "DeepSeek": (DSML, [("look", {"city": 'A "b"\n c', "days": [1, 2]})]),
     "DeepSeek, bars of another kind": (DSML.replace("｜", "||"), [("look", {"city": 'A "b"\n c', "days": [1, 2]})]),
     "DeepSeek without a section": (
@@ -99,7 +126,7 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
 TEXTS = {
     "text behind it": TAGGED + "That was it.",
     "a tool that was not offered": '<tool_call>{"name": "smell", "arguments": {}}</tool_call>',
-    "no end": '<tool_call>{"name": "look", "arguments": {}}',
+    "an object without its end": '<tool_call>{"name": "look", "arguments": {}',
     "no JSON": "<tool_call>{oops}</tool_call>",
     "no name": '<tool_call>{"arguments": {}}</tool_call>',
     "arguments that are no object": '<tool_call>{"name": "look", "arguments": [1]}</tool_call>',
