@@ -11,7 +11,17 @@ import pytest_asyncio
 from gateway.app import running
 from gateway.settings import load_settings
 from tests.e2e.conftest import KEY
-from tests.e2e.vendor_answers import chat, messages, refusals, responses, shapes
+from tests.e2e.vendor_answers import (
+    chat,
+    engines,
+    loose_messages,
+    loose_responses,
+    messages,
+    proxies,
+    refusals,
+    responses,
+    shapes,
+)
 from tests.e2e.vendor_answers.reading import READERS, REQUESTS
 from tests.e2e.vendor_answers.script import Script
 from tests.support.messages_server import MessagesServer, Scripted, messages_server
@@ -29,9 +39,18 @@ responses = {{ url = "{url}", dialect = "responses" }}
 "responses" = "responses/m"
 """
 TABLES = {
-    "chat": (*chat.STREAMS, *chat.WHOLES, *shapes.CHAT, *shapes.WHOLES),
-    "messages": (*messages.MESSAGES, *shapes.MESSAGES),
-    "responses": (*responses.STREAMS, *responses.WHOLES, *shapes.RESPONSES),
+    "chat": (
+        *chat.STREAMS,
+        *chat.WHOLES,
+        *shapes.CHAT,
+        *shapes.WHOLES,
+        *engines.STREAMS,
+        *engines.MARKUP,
+        *proxies.STREAMS,
+        *proxies.WHOLES,
+    ),
+    "messages": (*messages.MESSAGES, *shapes.MESSAGES, *loose_messages.MESSAGES),
+    "responses": (*responses.STREAMS, *responses.WHOLES, *shapes.RESPONSES, *loose_responses.RESPONSES),
 }
 
 
@@ -40,7 +59,7 @@ def is_asked(dialect: str, script: Script, api: str, *, stream: bool) -> bool:
     if (dialect, api) != ("chat", "chat"):
         return True
     is_thinking_in_tags = "tags" in script.name and "calls" not in script.name
-    return not is_thinking_in_tags and (stream or script.is_json)
+    return script.is_plain and not is_thinking_in_tags and (stream or script.is_json)
 
 
 FORMS = {"JSON": False, "stream": True}

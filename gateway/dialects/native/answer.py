@@ -9,6 +9,7 @@ from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.call_ids import to_client_id
 from gateway.dialects.chat.response.calls.near_json import repaired
+from gateway.dialects.chat.response.calls.tool_names import to_offered_name
 from gateway.dialects.chat.response.errors.embedded_errors import error_in
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
@@ -30,18 +31,19 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     """Raises the error inside a 200, and UpstreamError for a body that is no message."""
     check_answer_values(body)
     try:
-        message = orjson.loads(body)
+        told = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_MESSAGE) from None
-    details = error_object(message) if len(body) <= MAX_RELAYED_BYTES else None
+    details = error_object(told) if len(body) <= MAX_RELAYED_BYTES else None
     if details is not None:
         raise to_relayed(None, details)
+    message = _unwrapped(told)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list | str):
         error = error_in(message, None, reply) if isinstance(message, dict) else None
         raise error or UpstreamError(NOT_A_MESSAGE)
     counts = counted(message.get("usage"))
     origin = to_origin(message, counts)
-    written: bytes | None = with_model(body, message, reply.model)
+    written = with_model(body, message, reply.model) if message is told else None
     content = to_blocks(message["content"], reply)
     if content is not message["content"]:
         message["content"], written = content, None
@@ -63,6 +65,18 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     if written is None:
         check_writable(message, body)
     return Answered(message, origin, written=written)
+
+
+def _unwrapped(told: Any) -> Any:
+    """Return the message that some proxies put into an object of their own, with a list where one block stands."""
+    if not isinstance(told, dict):
+        return told
+    inner = told.get("data")
+    message = inner if "content" not in told and isinstance(inner, dict) and "content" in inner else told
+    content = message.get("content")
+    if isinstance(content, dict):
+        return {**message, "content": [content]}
+    return {**message, "content": []} if content is None and message.get("stop_reason") else message
 
 
 def to_estimated(counts: Mapping[str, Any], reply: Reply, size: int) -> dict[str, Any]:
@@ -111,6 +125,18 @@ def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:
     return call_id
 
 
+def to_meant_name(block: Mapping[str, Any], reply: Reply) -> Any:
+    """Return the name of the offered tool that a call means. Claude's stays as it is: it also calls other tools."""
+    name = block.get("name")
+    meant = to_offered_name(name, reply.offered) if reply.offered and isinstance(name, str) else name
+    return meant if meant in reply.offered else name
+
+
+def with_name(call: dict[str, Any], name: Any) -> dict[str, Any]:
+    """Return the call under another name; one without a name has none still."""
+    return call if name is None else {**call, "name": name}
+
+
 def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, Any]:
     match block.get("type"):
         case "thinking" if block.get("signature") is None or block.get("thinking") is None:
@@ -121,8 +147,10 @@ def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, 
             return {"type": "text", **block}
         case "tool_use":
             call_id, given = to_own_id(block.get("id"), ids, reply), block.get("input", block.get("arguments"))
-            if not isinstance(given, dict) or call_id != block.get("id"):
-                return {**block, "id": call_id, "input": given if isinstance(given, dict) else _to_input(given)}
+            name = to_meant_name(block, reply)
+            if not isinstance(given, dict) or call_id != block.get("id") or name != block.get("name"):
+                whole = given if isinstance(given, dict) else _to_input(given)
+                return with_name({**block, "id": call_id, "input": whole}, name)
     return block
 
 

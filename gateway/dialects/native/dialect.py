@@ -16,10 +16,12 @@ from gateway.dialects.native.request import to_body
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.json_values import to_mappings, to_string
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.sse import holds_events
+from gateway.upstream.models.target import signs_thinking
 from gateway.upstream.routes.route import CONTEXT_SUFFIX, Route
 from gateway.upstream.vendors.adaptation import Adaptation
 
@@ -129,4 +131,9 @@ def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> 
         input_estimate=max(1, to_tokens(prompt.body_size)),
         context_length=route.target.context_length,
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
+        offered=frozenset() if signs_thinking(route.target.model) else to_names(request.get("tools")),
     )
+
+
+def to_names(tools: Any) -> frozenset[str]:
+    return frozenset([name for tool in to_mappings(tools) if (name := to_string(tool.get("name")))])

@@ -15,7 +15,7 @@ from gateway.dialects.chat.response.calls.passed_arguments import CallArguments
 from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
-from gateway.dialects.native.answer import to_answered, to_origin, to_own_id
+from gateway.dialects.native.answer import to_answered, to_meant_name, to_origin, to_own_id, with_name
 from gateway.dialects.native.blocks import BlockOrder, to_deltas, to_usual_deltas
 from gateway.dialects.native.frames import is_whole, name_and_data, to_failure, to_object
 from gateway.dialects.native.thinking import sealed
@@ -282,6 +282,8 @@ class NativeStream:
         if call is None:
             return b""
         rest = call.end(may_be_cut=True, at_limit=True)
+        if call.error is not None:
+            raise call.error
         if call.is_repaired:
             self.notes = (*self.notes, Note("changed", f"content.{self._call_index}.input", REPAIRED))
         if not rest:
@@ -291,14 +293,14 @@ class NativeStream:
         return self._blocks.delta(event, to_event(b"content_block_delta", orjson.dumps(event)))
 
     def _with_call_fields(self, frame: bytes, event: dict[str, Any]) -> bytes:
-        """Return the start of a call with its empty input, which llama.cpp and vLLM leave out, and an id of its own."""
+        """Return the start of a call with its empty input, which llama.cpp and vLLM leave out, its own id and name."""
         block = to_mapping(event.get("content_block"))
         if block.get("type") != "tool_use":
             return frame
-        call_id = to_own_id(block.get("id"), self._ids, self._reply)
-        if "input" in block and call_id == block.get("id"):
+        call_id, name = to_own_id(block.get("id"), self._ids, self._reply), to_meant_name(block, self._reply)
+        if "input" in block and call_id == block.get("id") and name == block.get("name"):
             return frame
-        event["content_block"] = {"input": {}, **block, "id": call_id}
+        event["content_block"] = with_name({"input": {}, **block, "id": call_id}, name)
         return to_event(b"content_block_start", orjson.dumps(event)).removesuffix(END)
 
     def _sealed(self, frame: bytes, payload: bytes, part: str) -> bytes:

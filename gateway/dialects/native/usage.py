@@ -81,7 +81,7 @@ def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) ->
     build 11549).
     """
     reason: str | None = to_string(told.get("stop_reason")) or None
-    reason = CHAT_WORDS.get(reason, reason) if reason is not None else None
+    reason = CHAT_WORDS.get(reason.lower(), reason) if reason is not None else None
     if reason == "end_turn" and to_string(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
     if reason == "tool_use" and not has_calls and not signs_thinking(reply.upstream_model):

@@ -25,6 +25,7 @@ WHOLES = {
     "response.function_call_arguments.done": "arguments",
     "response.output_text.done": "text",
     "response.refusal.done": "refusal",
+    "response.content_part.done": "part",
 }
 HOSTED_CALL = "hosted_tool_call"
 IMAGE = "image_generation_call"
@@ -183,8 +184,11 @@ class ChunkWriter:
     def _take_whole(self, place: int | str, kind: str, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Take the content of an item, or of a part of it, unless deltas brought it."""
         name = WHOLES[kind]
-        text = to_string(event.get(name))
         item = self._items.get(place)
+        if name == "part":
+            event = to_mapping(event.get("part")) if item is None or item.kind == "message" else {}
+            name = "refusal" if event.get("refusal") else "text"
+        text = to_string(event.get(name))
         if name in CALL_CONTENT:
             yield from self._extend(place, text[item.written if item is not None else 0 :])
         elif item is None or not item.written:

@@ -134,6 +134,8 @@ def to_chat_stream(body: bytes, writer: ChunkWriter) -> bytes:
         response = orjson.loads(body)
     except orjson.JSONDecodeError:
         return body
+    if isinstance(response, dict) and not isinstance(response.get("output"), list):
+        response = response.get("data")  # some proxies put it into an object of their own
     if not isinstance(response, dict) or not isinstance(response.get("output"), list):
         return body
     return to_completion_events(response, writer)

@@ -51,7 +51,7 @@ def to_input(arguments: str, *, is_cut: bool) -> Any:
 def events_of(data: bytes) -> list[dict[str, Any]]:
     events = []
     for block in data.split(b"\n\n"):
-        lines = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
+        lines = [line[5:].strip() for line in block.split(b"\n") if line.startswith(b"data:")]
         assert len(lines) <= 1, block
         if lines and lines[0] != b"[DONE]":
             events.append(orjson.loads(lines[0]))
@@ -145,22 +145,22 @@ def read_chat(data: bytes, *, stream: bool) -> Read:
         choice["message"]["detailed"] = ""
     message, reason = choice["message"], choice["finish_reason"]
     assert message.get("content") is None or isinstance(message["content"], str)
-    read.text = message.get("content") or ""
+    read.text = message.get("content") or message.get("refusal") or ""
     read.thinking = message.get("reasoning_content") or message.get("reasoning") or message["detailed"]
     read.text = read.text if message.get("tool_calls") is None else read.text.strip()
     for call in message.get("tool_calls") or ():
         assert call["id"]
         assert call["type"] == "function"
-        read.calls.append(
-            (call["function"]["name"], to_input(call["function"]["arguments"], is_cut=reason in ("length", None)))
-        )
-    read.stop = FINISHES[reason] if reason else ""
+        is_cut = reason in ("length", None)
+        given = to_input(call["function"]["arguments"], is_cut=is_cut)
+        read.calls.append((call["function"]["name"], "cut" if is_cut else given))
+    read.stop = "refusal" if message.get("refusal") else FINISHES[reason] if reason else ""
     read.output = (usage or {}).get("completion_tokens")
     return read
 
 
 def fold_chat(data: bytes, read: Read) -> tuple[dict[str, Any], Any]:
-    message: dict[str, Any] = {"content": "", "tool_calls": [], "detailed": ""}
+    message: dict[str, Any] = {"content": "", "refusal": "", "tool_calls": [], "detailed": ""}
     names: set[str] = set()
     reason, usage, is_over = None, None, False
     for chunk in events_of(data):
@@ -173,6 +173,7 @@ def fold_chat(data: bytes, read: Read) -> tuple[dict[str, Any], Any]:
             assert delta.get("role") in (None, "assistant"), delta
             assert not is_over or not any(delta.values()), "content behind the finish reason"
             message["content"] += delta.get("content") or ""
+            message["refusal"] += delta.get("refusal") or ""
             for entry in delta.get("reasoning_details") or ():
                 message["detailed"] += entry.get("text") or ""
             for name in ("reasoning_content", "reasoning"):

@@ -1,6 +1,6 @@
 """One scripted answer, and what a client of any API must read of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -24,7 +24,10 @@ class Meant:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`payloads`: of a stream, or one of JSON; bytes are written as they are. `vendor`: of the upstream's row."""
+    """`payloads`: of a stream, or one of JSON; bytes are written as they are.
+
+    `is_plain`: a client of the upstream's own API reads it too, though it is passed on as it is.
+    """
 
     name: str
     payloads: tuple[Any, ...]
@@ -33,6 +36,7 @@ class Script:
     is_json: bool = False
     done: bool = True
     headers: tuple[tuple[str, str], ...] = ()
+    is_plain: bool = True
 
     @property
     def body(self) -> bytes:
@@ -49,6 +53,11 @@ def streamed(name: str, meant: Meant, *payloads: Any, done: bool = True) -> Scri
 
 def whole(name: str, meant: Meant, payload: Any) -> Script:
     return Script(name, (payload,), meant, is_json=True)
+
+
+def peculiar(script: Script) -> Script:
+    """What a client of the same API sees in the upstream's own words."""
+    return replace(script, is_plain=False)
 
 
 def refused(name: str, error: int, status: int, payload: Any, **headers: str) -> Script:

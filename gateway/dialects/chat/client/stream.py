@@ -136,7 +136,7 @@ class ChatStream:
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]
-        if event["delta"].get("stop_reason") is None:  # another one with the reason follows
+        if self._is_finished or event["delta"].get("stop_reason") is None:  # another one with the reason follows
             return b""
         return self._reason(event["delta"])
 

@@ -159,6 +159,8 @@ def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:
     word = finish.reason
     if word == "tool_calls" and not has_calls:  # for which clients would wait
         return "stop"
+    if word == "function_call" and has_calls:  # its word before tools
+        return "tool_calls"
     if word in FINISH_REASONS and not (has_calls and word == "stop"):
         return word
     if meaning_of(word) in LIMITS:

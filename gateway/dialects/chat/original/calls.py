@@ -11,10 +11,13 @@ from typing import Any
 import orjson
 
 from gateway.dialects.chat.response.calls.tool_names import to_offered_name
+from gateway.dialects.chat.response.delta import ARGUMENTS
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
 
 ONCE = ("id", "type")
+# Fields of a function that some servers put beside it.
+LOOSE = frozenset({"name", *ARGUMENTS})
 UNKNOWN_SHAPE = "The upstream sent tool calls of an unknown shape."
 
 
@@ -114,17 +117,28 @@ def _has_content(call: Mapping[str, Any]) -> bool:
 def _with_texts(call: dict[str, Any]) -> dict[str, Any]:
     call_id, function = call.get("id"), call.get("function")
     changed: dict[str, Any] = {}
+    if function is None and call.keys() & LOOSE:  # some servers leave out the level between
+        function = {name: call[name] for name in LOOSE if name in call}
+        call = {name: value for name, value in call.items() if name not in LOOSE} | {"function": function}
     if call_id is not None and not isinstance(call_id, str):
         changed["id"] = str(call_id) if isinstance(call_id, int) else None
     if not isinstance(function, dict | None) or not isinstance((function or {}).get("name"), str | None):
         raise UpstreamError(UNKNOWN_SHAPE)
-    arguments = (function or {}).get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
+    told = next((name for name in ARGUMENTS if (function or {}).get(name) is not None), "arguments")
+    arguments = (function or {}).get(told)
+    if arguments is not None and not (isinstance(arguments, str) and told == "arguments"):
         try:
-            changed["function"] = {**(function or {}), "arguments": orjson.dumps(arguments).decode()}
+            changed["function"] = _with_arguments(function or {}, told)
         except orjson.JSONEncodeError:
             raise UpstreamError("The upstream sent tool arguments that nest too deeply.") from None
     return {**call, **changed} if changed else call
+
+
+def _with_arguments(function: dict[str, Any], told: str) -> dict[str, Any]:
+    """Return a function with its arguments as text, under their usual name. `told`: the name that they have."""
+    arguments = function[told]
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return {name: value for name, value in function.items() if name not in ARGUMENTS} | {"arguments": text}
 
 
 def without_forbidden(message: dict[str, Any], notes: list[Note]) -> bool:

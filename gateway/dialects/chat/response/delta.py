@@ -171,7 +171,7 @@ def _add_part(part: dict[str, Any], target: PieceTarget, finish: Finish) -> None
     kind, text = to_string(part.get("type")), part.get("text")
     text = text.get("value") if isinstance(text, dict) else text  # as in OpenAI's Assistants
     if kind in THINKING_PARTS:
-        thought = _thought(part.get("thinking") or part.get("reasoning") or text)
+        thought = _thought(part.get("thinking") or part.get("reasoning") or part.get("summary") or text)
         if thought:
             target.add_thinking(thought, ())
     elif isinstance(text, str):
@@ -193,7 +193,7 @@ def _add_refusal(refusal: Any, target: PieceTarget, finish: Finish) -> None:
 
 
 def _thought(value: Any) -> str:
-    """The thinking of a content part: a text, or parts with texts (Mistral's reasoning models)."""
+    """The thinking of a content part: a text, or parts with texts (Mistral's reasoning models, Databricks)."""
     if isinstance(value, str):
         return value
     return "".join([to_string(part.get("text")) for part in _list(value, "thinking") if isinstance(part, dict)])

@@ -90,14 +90,18 @@ class StopFields:
         return {"stop_reason": self.reason, "stop_sequence": self.sequence, "stop_details": self.details}
 
 
-# Words of all upstreams in lower case, with `_` for `-`; Zhipu says `sensitive`.
+# Words of all upstreams in lower case, with `_` for `-`; Zhipu says `sensitive`, Cohere `ERROR_TOXIC`.
 REFUSALS = frozenset(
     {
         "blocklist",
         "content_filter",
         "content_filtered",
+        "error_toxic",
         "guardrail_intervened",
+        "image_prohibited_content",
+        "image_recitation",
         "image_safety",
+        "model_armor",
         "prohibited_content",
         "recitation",
         "refusal",
@@ -119,8 +123,11 @@ STOP_REASONS: dict[str | None, str] = {
     "pause_turn": "pause_turn",
     "compaction": "compaction",
 }
-# Words for the limit of the answer that are not in the table: `max_tokens_reached`, `token_limit_exceeded`.
-LIMIT_WORDS = re.compile(r"max_?(?:output_|completion_|new_)?(?:tokens|length)|token_limit|length_limit|context_length")
+# Words for the limit of the answer that are not in the table: `max_tokens_reached`, `token_limit_exceeded`,
+# LM Studio's `maxPredictedTokensReached`.
+LIMIT_WORDS = re.compile(
+    r"max_?(?:output_|completion_|new_|predicted)?(?:tokens|length)|token_limit|length_limit|context_?length"
+)
 # Where the reason and the native reason mean two things, the first of these; anything else is `end_turn`.
 NO_REASON: frozenset[str | None] = frozenset({None})
 PRECEDENCE = ("max_tokens", "stop_sequence", "pause_turn", "compaction")
@@ -130,7 +137,17 @@ ENDS_OF_CALLS = frozenset({"max_tokens", "stop_sequence"})
 CONTEXT_MARGIN = 2
 LEAST_CONTEXT = 2048
 CONTEXT_STEP = 256
-BROKEN_CALLS = frozenset({"malformed_function_call", "unexpected_tool_call"})
+# Output that a server could not read: Gemini's words for it, and Bedrock's.
+BROKEN_CALLS = frozenset(
+    {
+        "malformed_function_call",
+        "malformed_model_output",
+        "malformed_response",
+        "malformed_tool_use",
+        "too_many_tool_calls",
+        "unexpected_tool_call",
+    }
+)
 # An answer that its server did not end: DeepSeek's and Zhipu's words for it, vLLM's and SGLang's, and close relatives.
 FAILURES = frozenset(
     {

@@ -13,9 +13,12 @@ from gateway.messages.notes import Note
 
 
 class CallArguments:
-    """`is_cut`, once they have ended: whether they lack their end. `is_repaired`: whether they were no JSON."""
+    """`is_cut`, once they have ended: whether they lack their end. `is_repaired`: whether they were no JSON.
 
-    __slots__ = ("_call", "_has_any", "_shown", "is_cut", "is_repaired")
+    `error`: why they cannot be made JSON.
+    """
+
+    __slots__ = ("_call", "_has_any", "_shown", "error", "is_cut", "is_repaired")
 
     def __init__(self) -> None:
         self._call = OpenToolCall()
@@ -23,6 +26,7 @@ class CallArguments:
         self._shown = 0  # characters
         self.is_cut = False
         self.is_repaired = False
+        self.error: UpstreamError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -52,7 +56,8 @@ class CallArguments:
         call = self._call
         try:
             ending = call.end(may_be_cut=may_be_cut)
-        except UpstreamError:
+        except UpstreamError as error:
+            self.error = error
             return call.arguments[self._shown :] + call.reader.rest
         self.is_cut = ending.is_cut
         if ending.is_cut:
