@@ -1,6 +1,7 @@
 """Options of the commands for keys and limits, and their values."""
 
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
@@ -23,71 +24,81 @@ from gateway.cli.console import CommandError
 from gateway.upstream.routes.policy import to_policy
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Rpm = Annotated[int | None, typer.Option(min=1, help="Requests per minute.")]
-InputTpm = Annotated[int | None, typer.Option("--input-tpm", min=1, help="Input tokens per minute.")]
-OutputTpm = Annotated[int | None, typer.Option("--output-tpm", min=1, help="Output tokens per minute.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests at the same time.")]
-BudgetUsd = Annotated[str | None, typer.Option("--budget-usd", help="US dollars per period.")]
-PeriodOption = Annotated[str, typer.Option("--period", help="day, week, month, total or rolling.")]
-Zone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone that days and months are counted in.")]
-Window = Annotated[int, typer.Option("--window-seconds", min=0, help="Length of the window of a rolling budget.")]
 ModelGroup = Annotated[
     str, typer.Option("--model-group", help="Limit the models of this group alone; limits of other models stay.")
-]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Pattern of models it may use; may be repeated.")]
-Addresses = Annotated[
-    list[str] | None, typer.Option("--address", help="Address or network it may be used from; may be repeated.")
-]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer.")]
-Expires = Annotated[str | None, typer.Option(help="Days until it expires, or a date such as 2027-01-31.")]
-NotBefore = Annotated[str | None, typer.Option("--not-before", help="Days until it is valid, or a date.")]
-Batches = Annotated[bool | None, typer.Option("--batches/--no-batches", help="Whether it may create batches.")]
-Cache = Annotated[bool | None, typer.Option("--cache/--no-cache", help="Whether it may use the prompt cache.")]
-Priority = Annotated[
-    str | None, typer.Option("--priority", help="low, normal or high: the order in which a full upstream is used.")
-]
-Params = Annotated[
-    str | None, typer.Option("--params", help='Rules for parameters as JSON, such as \'{"temperature": {"max": 1}}\'.')
 ]
 Role = Annotated[
     str | None, typer.Option(help="A key of the admin API instead: viewer, operator, admin, or lead of its tenant.")
 ]
-Data = Annotated[str | None, typer.Option("--data", help="What upstreams may do with the data: deny, zdr or any.")]
-
-ShrinkFloor = Annotated[
-    str | None,
-    typer.Option("--shrink-floor", help="Tokens to which a short budget may lower an answer; off to refuse instead."),
-]
 
 
-def rights(
-    model: list[str] | None,
-    max_tokens: int | None,
-    expires: str | None,
-    not_before: str | None,
-    batches: bool | None,
-    cache: bool | None,
-    params: str | None,
-    data: str | None,
-    address: list[str] | None,
-    priority: str | None,
-    shrink_floor: str | None,
-) -> dict[str, Any]:
-    """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
-    given = {
-        "models": tuple(model) if model else None,
-        "addresses": to_networks(address),
-        "max_tokens": max_tokens,
-        "expires_at": to_expiry(expires),
-        "not_before": to_expiry(not_before),
-        "batches": batches,
-        "cache": cache,
-        "priority": to_priority(priority),
-        "params": to_params(params),
-        "data": to_data(data),
-        "shrink_floor": to_floor(shrink_floor),
-    }
-    return {name: value for name, value in given.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """Options for limits and a budget."""
+
+    rpm: Annotated[int | None, typer.Option(min=1, help="Requests per minute.")] = None
+    input_tpm: Annotated[int | None, typer.Option(min=1, help="Input tokens per minute.")] = None
+    output_tpm: Annotated[int | None, typer.Option(min=1, help="Output tokens per minute.")] = None
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests at the same time.")] = None
+    budget_usd: Annotated[str | None, typer.Option(help="US dollars per period.")] = None
+    period: Annotated[str, typer.Option(help="day, week, month, total or rolling.")] = "month"
+    time_zone: Annotated[str, typer.Option(help="IANA name of the zone that days and months are counted in.")] = "UTC"
+    window_seconds: Annotated[int, typer.Option(min=0, help="Length of the window of a rolling budget.")] = 0
+
+    def allowance(self) -> Allowance:
+        """Raises CommandError for a budget that cannot be used."""
+        rates = RateLimits(self.rpm, self.input_tpm, self.output_tpm, self.concurrency)
+        if self.budget_usd is None:
+            return Allowance(rates)
+        try:
+            budget = Budget.checked(to_nano(self.budget_usd), self.period, self.time_zone, self.window_seconds)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        return Allowance(rates, (budget,))
+
+
+@dataclass(frozen=True, slots=True)
+class RightsOptions:
+    """Options for what a key may do."""
+
+    model: Annotated[list[str] | None, typer.Option(help="Pattern of models it may use; may be repeated.")] = None
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None
+    expires: Annotated[str | None, typer.Option(help="Days until it expires, or a date such as 2027-01-31.")] = None
+    not_before: Annotated[str | None, typer.Option(help="Days until it is valid, or a date.")] = None
+    batches: Annotated[bool | None, typer.Option(help="Whether it may create batches.")] = None
+    cache: Annotated[bool | None, typer.Option(help="Whether it may use the prompt cache.")] = None
+    params: Annotated[
+        str | None, typer.Option(help='Rules for parameters as JSON, such as \'{"temperature": {"max": 1}}\'.')
+    ] = field(default=None, repr=False)
+    data: Annotated[str | None, typer.Option(help="What upstreams may do with the data: deny, zdr or any.")] = field(
+        default=None, repr=False
+    )
+    address: Annotated[
+        list[str] | None, typer.Option(help="Address or network it may be used from; may be repeated.")
+    ] = None
+    priority: Annotated[
+        str | None, typer.Option(help="low, normal or high: the order in which a full upstream is used.")
+    ] = None
+    shrink_floor: Annotated[
+        str | None, typer.Option(help="Tokens to which a short budget may lower an answer; off to refuse instead.")
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
+        given = {
+            "models": tuple(self.model) if self.model else None,
+            "addresses": to_networks(self.address),
+            "max_tokens": self.max_tokens,
+            "expires_at": to_expiry(self.expires),
+            "not_before": to_expiry(self.not_before),
+            "batches": self.batches,
+            "cache": self.cache,
+            "priority": to_priority(self.priority),
+            "params": to_params(self.params),
+            "data": to_data(self.data),
+            "shrink_floor": to_floor(self.shrink_floor),
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def to_floor(text: str | None) -> int | None:
@@ -158,25 +169,6 @@ def to_scope(text: str, allowed: str = "deployment, tenant:NAME or user:NAME") -
         hint = f"`dragoman keys limit {name}` sets those of a key" if kind == "key" else f"give {allowed}"
         raise CommandError(f"{text!r} is no scope", hint)
     return f"{kind}:{named(name, kind)}"
-
-
-def to_allowance(
-    rpm: int | None,
-    input_tpm: int | None,
-    output_tpm: int | None,
-    concurrency: int | None,
-    budget_usd: str | None,
-    period: str,
-    time_zone: str,
-    window: int,
-) -> Allowance:
-    rates = RateLimits(rpm, input_tpm, output_tpm, concurrency)
-    if budget_usd is None:
-        return Allowance(rates)
-    try:
-        return Allowance(rates, (Budget.checked(to_nano(budget_usd), period, time_zone, window),))
-    except ValueError as error:
-        raise CommandError(str(error)) from None
 
 
 def to_expiry(text: str | None) -> int | None:

@@ -14,36 +14,9 @@ from gateway.access.keys import ClientKeys
 from gateway.access.records import KeyRecord
 from gateway.access.store import GRACE_SECONDS, KEY, MAX_GRACE_SECONDS, AccessStore, describe_key
 from gateway.cli.console import CommandError, Console
-from gateway.cli.key_options import (
-    Addresses,
-    Batches,
-    BudgetUsd,
-    Cache,
-    Concurrency,
-    Data,
-    Expires,
-    InputTpm,
-    Json,
-    MaxTokens,
-    ModelGroup,
-    Models,
-    NotBefore,
-    OutputTpm,
-    Params,
-    PeriodOption,
-    Priority,
-    Role,
-    Rpm,
-    ShrinkFloor,
-    Window,
-    Zone,
-    named,
-    rights,
-    to_allowance,
-    to_expiry,
-    to_role,
-)
+from gateway.cli.key_options import Json, LimitOptions, ModelGroup, RightsOptions, Role, named, to_expiry, to_role
 from gateway.cli.limits import change_limits, describe_allowance
+from gateway.cli.options import with_options
 from gateway.cli.store import actor, on_store
 from gateway.errors import NotFound
 from gateway.settings import load_settings
@@ -61,39 +34,21 @@ users = typer.Typer(help="People who sign in or are named by keys.", no_args_is_
 
 
 @keys.command("create")
+@with_options
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     tenant: Annotated[str, typer.Option(help="The tenant that it acts for.")] = "default",
     user: Annotated[str, typer.Option(help="The person who holds the key.")] = "",
-    rpm: Rpm = None,
-    input_tpm: InputTpm = None,
-    output_tpm: OutputTpm = None,
-    concurrency: Concurrency = None,
-    budget_usd: BudgetUsd = None,
-    period: PeriodOption = "month",
-    time_zone: Zone = "UTC",
-    window_seconds: Window = 0,
-    model: Models = None,
-    max_tokens: MaxTokens = None,
-    expires: Expires = None,
-    not_before: NotBefore = None,
-    batches: Batches = None,
-    cache: Cache = None,
-    params: Params = None,
-    data: Data = None,
-    address: Addresses = None,
-    priority: Priority = None,
-    shrink_floor: ShrinkFloor = None,
+    *,
+    limits: LimitOptions,
+    rights: RightsOptions,
     role: Role = None,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(
-            model, max_tokens, expires, not_before, batches, cache, params, data, address, priority, shrink_floor
-        )
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
+        fields, allowance = rights.fields(), limits.allowance()
         who = named(name, "NAME"), named(tenant, "--tenant"), named(user, "--user") if user else ""
         record = KeyRecord("", *who, allowance=allowance, role=to_role(role), **fields)
         made, key = on_store(lambda store: store.create_key(record, actor()))
@@ -104,27 +59,17 @@ def create(
 
 
 @keys.command("change")
+@with_options
 def change(
     name: str,
-    model: Models = None,
-    max_tokens: MaxTokens = None,
-    expires: Expires = None,
-    not_before: NotBefore = None,
-    batches: Batches = None,
-    cache: Cache = None,
-    params: Params = None,
-    data: Data = None,
-    address: Addresses = None,
-    priority: Priority = None,
-    shrink_floor: ShrinkFloor = None,
+    *,
+    rights: RightsOptions,
     json: Json = False,
 ) -> None:
     """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
     console = Console(json)
     with console.failing_clearly():
-        fields = rights(
-            model, max_tokens, expires, not_before, batches, cache, params, data, address, priority, shrink_floor
-        )
+        fields = rights.fields()
         if not fields:
             raise CommandError("there is nothing to change", "`dragoman keys change --help` lists the options")
         changed = on_store(lambda store: store.update_key(name, actor(), **fields))
@@ -220,16 +165,11 @@ def expire(
 
 
 @keys.command("limit")
+@with_options
 def limit(
     name: str,
-    rpm: Rpm = None,
-    input_tpm: InputTpm = None,
-    output_tpm: OutputTpm = None,
-    concurrency: Concurrency = None,
-    budget_usd: BudgetUsd = None,
-    period: PeriodOption = "month",
-    time_zone: Zone = "UTC",
-    window_seconds: Window = 0,
+    *,
+    limits: LimitOptions,
     model_group: ModelGroup = "",
     json: Json = False,
 ) -> None:
@@ -242,7 +182,7 @@ def limit(
         return await store.key(record.id)
 
     with console.failing_clearly():
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
+        allowance = limits.allowance()
         changed = on_store(change)
         console.answer(describe_key(changed), summary(changed))
 

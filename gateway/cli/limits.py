@@ -13,20 +13,8 @@ from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget, KeyRecor
 from gateway.access.roster import check_group, to_roster
 from gateway.access.store import KEY, AccessStore
 from gateway.cli.console import CommandError, Console
-from gateway.cli.key_options import (
-    BudgetUsd,
-    Concurrency,
-    InputTpm,
-    Json,
-    ModelGroup,
-    OutputTpm,
-    PeriodOption,
-    Rpm,
-    Window,
-    Zone,
-    to_allowance,
-    to_scope,
-)
+from gateway.cli.key_options import Json, LimitOptions, ModelGroup, to_scope
+from gateway.cli.options import with_options
 from gateway.cli.store import actor, on_store
 from gateway.settings import load_settings
 
@@ -36,16 +24,11 @@ limits = typer.Typer(help="Limits and budgets of a tenant, a user, or the whole 
 
 
 @limits.command("set")
+@with_options
 def set_limits(
     scope: Annotated[str, typer.Argument(help="deployment, tenant:NAME or user:NAME.")],
-    rpm: Rpm = None,
-    input_tpm: InputTpm = None,
-    output_tpm: OutputTpm = None,
-    concurrency: Concurrency = None,
-    budget_usd: BudgetUsd = None,
-    period: PeriodOption = "month",
-    time_zone: Zone = "UTC",
-    window_seconds: Window = 0,
+    *,
+    options: LimitOptions,
     model_group: ModelGroup = "",
     new: Annotated[bool, typer.Option("--new", help="For a name that no key has yet.")] = False,
     json: Json = False,
@@ -60,7 +43,7 @@ def set_limits(
 
     with console.failing_clearly():
         name = to_scope(scope)
-        allowance = to_allowance(rpm, input_tpm, output_tpm, concurrency, budget_usd, period, time_zone, window_seconds)
+        allowance = options.allowance()
         changed = on_store(change)
         console.answer({"scope": scope, **changed.to_json()}, f"{scope}: {describe_allowance(changed)}")
 

@@ -1,0 +1,33 @@
+"""Options that several commands have in common, as one parameter of each: a dataclass with an option in every field."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command as typer reads it: with the options of a dataclass in the place of the parameter."""
+    own = signature(command, eval_str=True)
+    groups = {
+        name: one.annotation
+        for name, one in own.parameters.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **made)
+
+    parameters = [
+        parameter
+        for name, one in own.parameters.items()
+        for parameter in (signature(groups[name]).parameters.values() if name in groups else (one,))
+    ]
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
