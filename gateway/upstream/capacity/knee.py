@@ -2,7 +2,7 @@
 
 An engine with fair sharing serves calls at full speed up to a number of them, and divides its speed beyond it: one
 whose streams have 80 % of full speed with 50 calls takes 40. Batches keep below this number by a margin beside live
-requests, and go beyond it from time to time for as long as one measurement takes, to see whether it has grown.
+requests, and go beyond it from time to time until enough streams have ended, to see whether it has grown.
 """
 
 from collections import deque
@@ -12,50 +12,49 @@ from statistics import fmean, median, stdev
 from typing import Final
 
 from gateway.upstream.capacity.lane import less_margin
+from gateway.upstream.capacity.speed_curve import SpeedCurve
 
-# Where it begins: few enough to show the full speed of most servers.
+# Where it begins: few enough to show the full speed of most servers. Until a trial has shown a slower speed, batches
+# have as many also where live requests take more: so the speed shows sooner.
 FIRST_BOUND: Final = 4.0
 # Full speed is the median over the streams of these seconds, of the share FEWEST with the fewest calls beside them. The
 # best ones would not do, since speeds differ by a tenth and more without any load.
 FULL_SECONDS: Final = 600.0
 FEWEST: Final = 1 / 3
-MIN_FOR_FULL: Final = 5
+MIN_FOR_FULL: Final = 10
 MAX_STREAMS: Final = 1000
 # Models whose speeds are kept, up to 0.1 MB each: some servers take any name, which clients choose.
 MAX_MODELS: Final = 50
-# Speed now is the mean of the last streams that began after the last change, of these seconds or of the fewest that do.
+# Speed now is the mean of the last streams that began after the last change, of these seconds.
 RECENT_SECONDS: Final = 20.0
 MIN_RECENT: Final = 10
 MAX_RECENT: Final = 500
-# Parts of full speed: below the first the server has too many calls, above the second it could have more.
+# Below this part of full speed the server has become slower, if the mean is so many of its standard errors below it.
 SLOW: Final = 0.95
-FULL: Final = 0.965
-# From this number on, streams whose speed is still uncertain are not at full speed.
-ENOUGH: Final = 200
-# Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards.
-FIRST_TRIAL: Final = 1.25
-TRIAL: Final = 1.06
-# Seconds between trials. A trial confirms the bound when it ends with one that differs by at most CONFIRMED; each that
-# does makes the pause longer, and any other result makes it the first one again.
-FIRST_PAUSE: Final = 10.0
+CERTAINTY: Final = 3.0
+# Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards. A trial that
+# shows none, where streams slower by NOTICED would have been noticed, raises the bound.
+FIRST_TRIAL: Final = 1.5
+FIRST_NOTICED: Final = 0.3
+TRIAL: Final = 1.2
+NOTICED: Final = 0.1
+# Seconds from the last stream with more calls than the bound to the next trial. Each trial that confirms the bound, by
+# one that differs by at most CONFIRMED, makes them more. Live requests are slower during a trial, for as long as it
+# takes streams to end, and no p99 of a longer time should show it.
+FIRST_PAUSE: Final = 15.0
 LONGEST_PAUSE: Final = 3600.0
-PAUSE_GROWTH: Final = 4
+PAUSE_GROWTH: Final = 5
 CONFIRMED: Final = 0.1
-# Live requests are slower during a trial. Trials take at most this part of the time, so that no p99 shows them. It is
-# more only where one takes longer than this part of LONGEST_PAUSE.
-TRIAL_SHARE: Final = 1 / 200
-# There are no trials while less than this part of what is allowed is in use.
-IN_USE: Final = 0.8
 # Batches keep a call where live requests take all others: its speed shows when there is room again.
 LEAST: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A finished stream: calls in flight beside it, its tokens a second, and its duration in seconds."""
+    """A finished stream: mean number of calls in flight with it, its tokens a second, and its duration in seconds."""
 
     at: float
-    in_flight: int
+    in_flight: float
     speed: float
     seconds: float = 0.0
 
@@ -82,38 +81,16 @@ class Speeds:
         return self._full
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Means of recent streams: calls in flight, speed as a part of full speed, and its standard error."""
-
-    calls: float
-    part: float
-    error: float
-    count: int
-
-    @property
-    def is_full(self) -> bool:
-        return self.part - self.error >= FULL
-
-    @property
-    def is_slow(self) -> bool:
-        return self.part + self.error < SLOW
-
-    @property
-    def is_uncertain(self) -> bool:
-        return self.part + self.error >= FULL and self.count < ENOUGH
-
-
 @dataclass(slots=True)
 class Knee:
     """`bound` is the number as far as it is known. Call `step` once a second."""
 
     bound: float = FIRST_BOUND
-    _tries: bool = True  # whether a trial is under way
+    _is_found: bool = False  # whether streams with more calls were slower; otherwise a trial is under way
     _judged: float = 0.0  # the bound at the end of the last trial; 0 before one has shown a slower speed
     _pause: float = FIRST_PAUSE
-    _next_trial: float = 0.0
     _changed_at: float = -inf
+    _curve: SpeedCurve = field(default_factory=SpeedCurve)
     _speeds: dict[str, Speeds] = field(default_factory=dict)  # by model, the latest last
     # With the speed as a part of full speed.
     _recent: deque[tuple[Stream, float]] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
@@ -121,9 +98,9 @@ class Knee:
     @property
     def allowed(self) -> float:
         """Return the number of calls, with live ones, up to which batches may begin theirs."""
-        if self._tries:
-            return max(self.bound + 1, self.bound * (TRIAL if self._judged else FIRST_TRIAL))
-        return less_margin(self.bound)
+        if self._is_found:
+            return less_margin(self.bound)
+        return max(self.bound + 1, self.bound * (TRIAL if self._judged else FIRST_TRIAL))
 
     def note(self, model: str, stream: Stream, *, is_bounded: bool = True) -> None:
         """Note a finished stream. `is_bounded`: batches keep to what is allowed at present."""
@@ -135,55 +112,51 @@ class Knee:
             speeds.add(stream)
         full = speeds.full_speed(stream.at)
         if full and stream.at - stream.seconds >= self._changed_at:
-            self._recent.append((stream, stream.speed / full))
+            part = stream.speed / full
+            self._curve.add(max(1.0, stream.in_flight), part, stream.at)
+            self._recent.append((stream, part))
 
     def step(self, now: float) -> None:
-        found = self._measure(now)
-        if found is None:
+        if self._is_found and self._slowed(now):
             return
-        if self._tries:
-            self._judge_trial(found, now)
-        elif found.is_slow:
-            self._pause_trials(FIRST_PAUSE, now)
-            self._change(found.calls * found.part, now)
-        elif found.is_full and found.calls > self.bound:  # more live requests than the bound
-            self._change(found.calls, now)
-        elif now >= self._next_trial and found.calls >= IN_USE * self.allowed:
-            self._change(self.bound, now, tries=True)
+        if self._is_found and max(self._changed_at, self._curve.last_beyond(self.bound)) < now - self._pause:
+            self._curve.forget(beyond=self.bound)
+            self._is_found = False
+        knee = self._curve.knee(is_known=self._is_found)
+        if knee is None:
+            reached = self._curve.reached(NOTICED if self._judged else FIRST_NOTICED)
+            if reached > self.bound:
+                self.bound, self._is_found = reached, False
+            return
+        self.bound = max(1.0, knee)
+        if not self._is_found:
+            is_confirmed = abs(self.bound - self._judged) <= CONFIRMED * self._judged
+            self._pause = min(LONGEST_PAUSE, PAUSE_GROWTH * self._pause) if is_confirmed else FIRST_PAUSE
+            self._is_found, self._judged = True, self.bound
+            self._change(now)
 
     def room(self, live: int, processes: int) -> int:
         """Return the number of calls that one of `processes` may have in flight for batches."""
-        return max(LEAST, floor((self.allowed - live) / max(1, processes)))
+        room = (self.allowed - live) / max(1, processes)
+        first = 0.0 if self._judged else FIRST_BOUND / max(1, processes)
+        return max(LEAST, floor(max(room, first)))
 
-    def _measure(self, now: float) -> Measurement | None:
-        """Return the speed of recent streams, None while they are too few."""
-        recent = self._recent
-        while len(recent) > MIN_RECENT and recent[0][0].at < now - RECENT_SECONDS:
-            recent.popleft()
-        if len(recent) < MIN_RECENT:
-            return None
-        parts = [part for _, part in recent]
-        calls = fmean([stream.in_flight for stream, _ in recent])
-        return Measurement(calls, fmean(parts), stdev(parts) / len(parts) ** 0.5, len(parts))
+    def _slowed(self, now: float) -> bool:
+        """Lower the bound if streams have become slow with no more calls than it, and forget what was known."""
+        while self._recent and self._recent[0][0].at < now - RECENT_SECONDS:
+            self._recent.popleft()
+        if len(self._recent) < MIN_RECENT:
+            return False
+        parts = [part for _, part in self._recent]
+        calls, part = fmean([stream.in_flight for stream, _ in self._recent]), fmean(parts)
+        if calls > self.bound or part + CERTAINTY * stdev(parts) / len(parts) ** 0.5 >= SLOW:
+            return False
+        self.bound, self._pause = max(1.0, calls * part), FIRST_PAUSE
+        self._curve.forget(beyond=self.bound, before=now - RECENT_SECONDS)
+        self._change(now)
+        return True
 
-    def _judge_trial(self, found: Measurement, now: float) -> None:
-        if found.is_full and found.calls > self.bound:
-            self._change(found.calls, now, tries=True)
-        elif found.is_full:
-            if self._judged and found.calls < IN_USE * self.bound:
-                self._change(self.bound, now)
-        elif not found.is_uncertain:
-            bound = found.calls * found.part if found.is_slow else self.bound
-            is_confirmed = abs(bound - self._judged) <= CONFIRMED * self._judged
-            longest = min(LONGEST_PAUSE, (now - self._changed_at) / TRIAL_SHARE)
-            self._pause_trials(min(longest, PAUSE_GROWTH * self._pause) if is_confirmed else FIRST_PAUSE, now)
-            self._judged = bound
-            self._change(bound, now)
-
-    def _pause_trials(self, seconds: float, now: float) -> None:
-        self._pause, self._next_trial = seconds, now + seconds
-
-    def _change(self, bound: float, now: float, *, tries: bool = False) -> None:
-        """Measure anew, with this bound."""
-        self.bound, self._tries, self._changed_at = max(1.0, bound), tries, now
+    def _change(self, now: float) -> None:
+        """Count only streams that begin from now on as recent ones."""
+        self._changed_at = now
         self._recent.clear()

@@ -17,6 +17,7 @@ from gateway.redis.server import RedisServer
 from gateway.telemetry import metrics
 from gateway.telemetry.usage import UsageRecord
 from gateway.upstream.capacity.knee import Knee, Stream
+from gateway.upstream.capacity.mean_calls import MeanCalls
 from gateway.upstream.health.live_circuits import LiveCircuits
 from gateway.upstream.routes.route import Upstream
 
@@ -35,11 +36,12 @@ MIN_SECONDS: Final = 0.02
 
 @dataclass(slots=True)
 class Load:
-    """One server's. `live`: calls of live requests; `others`: of batches in other processes; `processes`: those that
-    run batches there.
+    """One server's. `calls`: all of them over time. `live`: calls of live requests; `others`: of batches in other
+    processes; `processes`: those that run batches there.
     """
 
     knee: Knee = field(default_factory=Knee)
+    calls: MeanCalls = field(default_factory=MeanCalls)
     live: int = 0
     others: int = 0
     processes: int = 1
@@ -78,8 +80,8 @@ class Loads:
         upstream = next((one for one in upstreams if one.name == record.upstream and is_measured(one)), None)
         if upstream is not None and seconds >= MIN_SECONDS:
             load = self._loads.setdefault(upstream.circuit, Load())
-            in_flight, now = load.live + load.others + self.circuits.in_flight(upstream), self.clock()
-            stream = Stream(now, in_flight, record.output_tokens / seconds, seconds)
+            now = self.clock()
+            stream = Stream(now, load.calls.between(now - seconds, now), record.output_tokens / seconds, seconds)
             load.knee.note(record.upstream_model, stream, is_bounded=load.keeps_room(now))
 
     async def share(self, upstreams: Iterable[Upstream]) -> None:
@@ -97,6 +99,7 @@ class Loads:
                 load = self._loads.setdefault(name, Load())
                 load.live, load.others, load.processes = live, batched - in_flight, processes
                 now = self.clock()
+                load.calls.note(now, live + batched)
                 if live:
                     load.live_at = now
                 if now - load.stepped_at >= STEP_SECONDS:

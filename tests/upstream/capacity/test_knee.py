@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.upstream.capacity.knee import FIRST_BOUND, MAX_MODELS, Knee, Stream
+from gateway.upstream.capacity.knee import FIRST_BOUND, FIRST_PAUSE, MAX_MODELS, Knee, Stream
 
 STEP = 0.1
 NOISE = 0.15  # of the speed of a stream, without load
@@ -85,14 +85,14 @@ def test_trials_take_little_of_the_time_once_they_confirm_the_bound() -> None:
 
 
 def test_a_server_that_has_become_slower_is_tried_again_soon() -> None:
-    knee = Knee(bound=40.0, _tries=False, _judged=40.0, _pause=3000.0, _next_trial=3000.0)
-    for second in range(20):
+    knee = Knee(bound=40.0, _is_found=True, _judged=40.0, _pause=3000.0)
+    for second in range(30):
         knee.note("m", Stream(second, 20, 60.0))
-    for second in range(20, 60):
+    for second in range(30, 60):
         knee.note("m", Stream(second, 36, 30.0))
         knee.step(second)
     assert knee.bound == pytest.approx(18)
-    assert knee._next_trial < 100
+    assert knee._pause == FIRST_PAUSE
 
 
 def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
@@ -105,9 +105,9 @@ def test_bound_does_not_grow_while_it_is_not_in_use() -> None:
 
 def test_bound_follows_from_slow_streams_which_are_not_taken_for_full_speed() -> None:
     knee = Knee()
-    for second in range(20):
+    for second in range(30):
         knee.note("m", Stream(second, 4, 60.0))
-    for second in range(20, 620):
+    for second in range(30, 620):
         knee.note("m", Stream(second, 20, 30.0), is_bounded=False)
         knee.step(second)
     assert knee.bound == pytest.approx(10)  # half of the speed with 20 calls
@@ -144,7 +144,13 @@ def test_speeds_are_kept_for_a_bounded_number_of_models() -> None:
 
 
 def test_room_is_divided_between_the_processes_and_one_call_remains() -> None:
-    knee = Knee(bound=40.0, _tries=False)
+    knee = Knee(bound=40.0, _is_found=True, _judged=40.0)
     assert knee.room(live=0, processes=1) == 33
     assert knee.room(live=16, processes=2) == 8
     assert knee.room(live=100, processes=1) == 1
+
+
+def test_batches_begin_with_a_few_calls_whatever_live_requests_take() -> None:
+    assert Knee().room(live=100, processes=1) == 4
+    assert Knee().room(live=100, processes=2) == 2
+    assert Knee().room(live=100, processes=9) == 1

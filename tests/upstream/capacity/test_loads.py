@@ -71,11 +71,11 @@ async def test_batches_take_what_live_requests_leave_below_the_bound_divided_bet
     assert alone.room_for_batch(UPSTREAM) is None  # without live requests there is nothing to leave room for
     await fleet.process(2, runs_batches=False)
     await alone.share([UPSTREAM])
-    assert alone.room_for_batch(UPSTREAM) == int(Knee().allowed - 2) - 1
     second = await fleet.process(1, runs_batches=True)
     for worker in (alone, second):
         await worker.share([UPSTREAM])
-        assert worker.room_for_batch(UPSTREAM) == int((Knee().allowed - 2) / 2) - 1
+        worker._loads["box"].knee = Knee(bound=12.0, _is_found=True, _judged=12.0)
+        assert worker.room_for_batch(UPSTREAM) == int((Knee(12.0, True).allowed - 2) / 2) - 1
     await fleet.process(20, runs_batches=False)
     await alone.share([UPSTREAM])
     assert alone.room_for_batch(UPSTREAM) == 0
