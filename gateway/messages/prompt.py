@@ -11,7 +11,7 @@ from gateway.errors import InvalidRequest
 from gateway.json_values import check_value_count
 from gateway.messages.notes import Note
 from gateway.messages.tools.tool_cache import ToolCache
-from gateway.messages.turn_cache import CachedMessages
+from gateway.messages.turn_cache import remember
 from gateway.messages.validation import check_messages_request
 from gateway.schemas.anthropic import MessagesRequest
 
@@ -83,9 +83,7 @@ class Prompt:
 
     def remember(self) -> None:
         """Cache the beginning of a conversation that was not validated, for the next request."""
-        messages = self.request.get("messages")
-        if isinstance(messages, CachedMessages):
-            messages.learn_unchecked()
+        remember(self.request.get("messages"))
 
     def with_max_tokens(self, most: int) -> "Prompt":
         """Return the prompt for a shorter answer, with still shorter thinking. The received bytes are dropped."""

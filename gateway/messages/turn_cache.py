@@ -3,9 +3,9 @@
 After a request has been validated, its messages up to the last answer are cached with their bytes, as far as no rule
 looks at them again: media, cache breakpoints, unknown keys and system messages end what is cached. A request of the
 same tenant that begins with the same bytes shares these messages: they are neither parsed nor checked again, and the
-chat dialect converts and writes them once for each model. Messages of a request that its upstream validates are cached
-too, and only not parsed again. Bytes are compared, never a hash of them. Requests with JSON that has spaces between its
-parts are not recognised.
+chat dialect converts and writes them once for each model. Messages of a request that its upstream validates, or of
+one in the form of chat completions, are cached too, and only not parsed again. Bytes are compared, never a hash of
+them. Requests with JSON that has spaces between its parts are not recognised.
 """
 
 from collections import OrderedDict
@@ -40,6 +40,8 @@ MOST_SHARE: Final = 4
 SYSTEM_SHARE: Final = 8
 # Upstream models for which the converted messages of one conversation are kept.
 MOST_TARGETS: Final = 2
+# Of the message after an answer; results have their own role in chat completions.
+NEXT_ROLES: Final = ("tool", "user")
 # Of messages that were not validated: these end what is cached, since the next request has them elsewhere, or they are
 # large.
 UNREPEATED: Final = (b'"cache_control"', b'"base64"')
@@ -111,6 +113,12 @@ class CachedMessages(FrozenList):
             self.repeated = source.cache.learn_unchecked(self, source)
 
 
+def remember(messages: object) -> None:
+    """Cache the beginning of a conversation that was parsed by a cache and not validated."""
+    if isinstance(messages, CachedMessages):
+        messages.learn_unchecked()
+
+
 def known_messages(messages: Sequence[Any]) -> int:
     """Return the number of messages that were validated before, and hold nothing but text, calls and their results."""
     return messages.known if isinstance(messages, CachedMessages) else 0
@@ -172,7 +180,7 @@ class TurnCache:
                 break
             if any(text in written for text in ends):
                 break
-            if messages[index].get("role") == "assistant" and messages[index + 1].get("role") == "user":
+            if messages[index].get("role") == "assistant" and messages[index + 1].get("role") in NEXT_ROLES:
                 end, ends_at = index + 1, behind
             begins_at = behind + 1
         if end == known or ends_at - start < ALIKE_BYTES:

@@ -97,6 +97,33 @@ async def test_json_goes_out_and_comes_back_byte_for_byte(
     assert "x-gateway-ignored" not in response.headers
 
 
+def conversation(turns: int) -> list[Any]:
+    messages: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Look: " * 2000}]
+    for number in range(turns):
+        call = {"id": f"call_{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        messages += [{"role": "assistant", "content": None, "tool_calls": [call]}]
+        messages += [{"role": "tool", "tool_call_id": f"call_{number}", "content": "caf\u00e9 " * number}]
+    return messages
+
+
+@pytest.mark.parametrize("model", ["quick", "cool", "sealed"])
+async def test_each_turn_of_a_conversation_reaches_its_upstream_whole(
+    client: aiohttp.ClientSession, upstream: MessagesServer, model: str
+) -> None:
+    sent: list[Any] = []
+    for turns in (1, 2, 3, 3):
+        body = orjson.dumps({"model": model, "messages": conversation(turns), "temperature": 0.9})
+        script = () if model == "sealed" else (Scripted(COMPLETION, content_type="application/json"),)
+        _, _, [seen] = await ask(client, upstream, body, *script)
+        sent.append(orjson.loads(seen.body))
+        if model == "quick":
+            assert seen.body == body.replace(b'"quick"', b'"vendor/m"')
+    counts = [len(one["messages"]) for one in sent]
+    assert counts == sorted(counts)
+    assert sent[2] == sent[3]
+    assert [one["messages"][: counts[0]] for one in sent] == [sent[0]["messages"]] * 4
+
+
 @pytest.mark.parametrize("asks", [True, False])
 @pytest.mark.covers("Chat clients · usage in streams only when asked for")
 async def test_stream_passes_with_its_usage_only_for_clients_that_asked(

@@ -7,8 +7,11 @@ import orjson
 import pytest
 
 from gateway.access.keyring import Keyring
+from gateway.dialects.chat.client.request import to_messages_request
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import ChatMessages, to_json
+from gateway.dialects.clients.parameters import ClientAsking
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
 from gateway.messages.prompt import Received, to_unchecked
@@ -19,6 +22,7 @@ from gateway.messages.turn_cache import (
     MOST_TARGETS,
     CachedMessages,
     TurnCache,
+    remember,
 )
 from gateway.messages.validation import check_messages_request
 from gateway.upstream.models.target import Target, to_target
@@ -296,3 +300,28 @@ def test_unchecked_messages_of_any_kind_are_taken(odd: Any) -> None:
     turns, messages = cache(), [*conversation(1), odd, *turn(7)]
     unchecked(turns, messages)
     assert list(unchecked(turns, messages)) == messages
+
+
+def chat_conversation(turns: int) -> list[Json]:
+    messages: list[Json] = [{"role": "system", "content": "Be brief."}, OPENING]
+    for number in range(turns):
+        function = {"name": "look", "arguments": f'{{"path":"{number}.py"}}'}
+        call = {"id": f"call_{number}", "type": "function", "function": function}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        parts = [{"type": "text", "text": "Done → é."}]
+        messages.append(
+            {"role": "tool", "tool_call_id": f"call_{number}", "content": parts, "prompt_cache_breakpoint": True}
+        )
+    return messages
+
+
+def test_chat_conversation_is_not_parsed_again_and_converted_alike() -> None:
+    turns = cache()
+    remember(parse(turns, body(chat_conversation(2)))["messages"])
+    for _ in range(2):
+        request = parse(turns, body(chat_conversation(3)))
+        assert request["messages"].repeated.messages == chat_conversation(2)[:5]
+        found = to_messages_request(request, ClientAsking(WRITER, KEYRING), ToolRegistry()).request
+        fresh = orjson.loads(body(chat_conversation(3)))
+        assert found == to_messages_request(fresh, ClientAsking(WRITER, KEYRING), ToolRegistry()).request
+        assert request["messages"] == chat_conversation(3)  # what requests share is not changed

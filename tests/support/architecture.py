@@ -76,7 +76,8 @@ LAYERS = (
             gateway.simulator.vendors.hosts gateway.simulator.vendors.makers gateway.simulator.vendors.open_models
             gateway.simulator.vendors.row gateway.simulator.vendors.rows
             gateway.telemetry.redaction gateway.telemetry.usage gateway.upstream.capacity.knee
-            gateway.upstream.capacity.lane gateway.upstream.health.causes gateway.upstream.health.circuit
+            gateway.upstream.capacity.lane gateway.upstream.capacity.mean_calls
+            gateway.upstream.capacity.speed_curve gateway.upstream.health.causes gateway.upstream.health.circuit
             gateway.upstream.health.failure gateway.upstream.health.live_health gateway.upstream.health.retry
             gateway.upstream.health.trouble gateway.upstream.http.client gateway.upstream.http.forwarding
             gateway.upstream.models gateway.upstream.routes.affinity gateway.upstream.routes.explain

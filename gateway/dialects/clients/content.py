@@ -65,7 +65,7 @@ def marked(blocks: list[dict[str, Any]], holder: Mapping[str, Any]) -> list[dict
     """
     for name in ("cache_control", OPENAI_BREAKPOINT):
         if blocks and holder.get(name):
-            blocks[-1][name] = holder[name]
+            blocks[-1] = {**blocks[-1], name: holder[name]}
     return blocks
 
 

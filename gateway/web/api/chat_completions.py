@@ -17,6 +17,7 @@ from gateway.dialects.clients.parameters import DEFAULT_MAX_TOKENS
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.parameter_policy import HEADER as PARAMS_HEADER
 from gateway.messages.prompt import Original, Prompt
+from gateway.messages.turn_cache import remember
 from gateway.web.api.converted import ReceivedRequest, context_of, read_request, to_converted
 from gateway.web.api.messages import reply_to
 from gateway.web.client_face import FACE
@@ -47,6 +48,7 @@ async def create_chat_completion(request: web.Request) -> web.StreamResponse:
     convert = partial(_to_messages, request, received, tools)
     may_pass = received.route.dialect == "chat" and PARAMS_HEADER not in request.headers and is_plain(body)
     prompt = to_original(received, shows_usage, convert) if may_pass else convert()
+    remember(body.get("messages"))
     session = body.get("prompt_cache_key")
     context = context_of(request, session if isinstance(session, str) else None)
     del body, received, convert

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -32,9 +33,10 @@ class ReceivedRequest:
 async def read_request(request: web.Request) -> ReceivedRequest:
     """Raises InvalidRequest for a body that is no object or names no model, NotFound for a model without a route."""
     app, exchange = request.app, request.app[EXCHANGE]
+    context = request[CONTEXT]
     data = await read_body(request, app[SETTINGS].max_body_bytes)
-    request[CONTEXT].arrived = time.monotonic()
-    parsed = parse_body(data, exchange.tools)
+    context.arrived = time.monotonic()
+    parsed = parse_body(data, exchange.tools, partial(exchange.turns.parse, tenant=context.tenant))
     if not isinstance(parsed, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     body = to_object(parsed, "body")
@@ -43,7 +45,7 @@ async def read_request(request: web.Request) -> ReceivedRequest:
         raise InvalidRequest("model: Field required")
     to_flag(body.get("stream"), "stream")
     route = exchange.table.resolve(model)[0]
-    keyring = exchange.keyring.of_tenant(request[CONTEXT].tenant)
+    keyring = exchange.keyring.of_tenant(context.tenant)
     return ReceivedRequest(data, body, route, ClientAsking(route.target, keyring, takes_grammars(route)))
 
 
