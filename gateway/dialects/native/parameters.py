@@ -17,6 +17,11 @@ REFUSED: Final = frozenset({"audio", "logit_bias", "logprobs", "top_logprobs", "
 # Said by other fields of Messages.
 TAKEN: Final = frozenset({"reasoning_effort", "reasoning", "response_format", "user", "n", "parallel_tool_calls"})
 EFFORTS: Final = {"minimal": "low"}
+# Asks for a search even where it is an empty object.
+SEARCH: Final = "web_search_options"
+# Tiers that Anthropic has, by the names of both.
+TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+UNHEARD: Final = frozenset({"input_audio", "video_url"})
 NO_PARAMETER: Final = "Messages has no such parameter"
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 
@@ -26,7 +31,11 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
     fields = {name: value for name, value in request.items() if name not in CHAT_FIELDS}
     notes: list[Note] = []
     for name in CHAT_FIELDS & request.keys():
-        if request[name] in (None, False, {}, []) or (name == "modalities" and request[name] == ["text"]):
+        if (
+            (request[name] in (None, False, {}, []) and name != SEARCH)
+            or request[name] is None
+            or (name == "modalities" and request[name] == ["text"])
+        ):
             continue
         if name in REFUSED:
             raise InvalidRequest(
@@ -43,9 +52,48 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
         fields, request.get("reasoning_effort") or reasoning.get("effort"), shows=bool(reasoning.get("summary"))
     )
     _put_format(fields, request.get("response_format") or {}, notes)
+    tier = fields.pop("service_tier", None)
+    if tier in TIERS:
+        fields["service_tier"] = TIERS[tier]
+    elif tier is not None:
+        notes.append(Note("dropped", "service_tier", "Messages has no such tier"))
+    fields["messages"] = _with_plain_media(fields["messages"], notes)
     if request.get("user") and not fields.get("metadata"):
         fields["metadata"] = {"user_id": request["user"]}
     return fields, notes
+
+
+def _with_plain_media(messages: Any, notes: list[Note]) -> list[Any]:
+    """Return the messages without what OpenAI's media have beyond those of Messages; the same ones if there is none.
+
+    Raises InvalidRequest for sound and video.
+    """
+    return [
+        {**message, "content": content} if content is not message["content"] else message
+        for place, message in enumerate(messages)
+        for content in (_plain_content(message["content"], f"messages.{place}.content", notes),)
+    ]
+
+
+def _plain_content(content: Any, path: str, notes: list[Note]) -> Any:
+    if not isinstance(content, list):
+        return content
+    plain = [_plain_block(block, f"{path}.{place}", notes) for place, block in enumerate(content)]
+    return plain if any(one is not other for one, other in zip(plain, content, strict=True)) else content
+
+
+def _plain_block(block: Any, path: str, notes: list[Note]) -> Any:
+    match block["type"]:
+        case "image" if "detail" in block:
+            if block["detail"] != "auto":
+                notes.append(Note("dropped", f"{path}.detail", "Messages has no such field"))
+            return {name: value for name, value in block.items() if name != "detail"}
+        case "tool_result":
+            content = _plain_content(block.get("content"), f"{path}.content", notes)
+            return block if content is block.get("content") else {**block, "content": content}
+        case kind if kind in UNHEARD:
+            raise InvalidRequest(f"{path}: an upstream that speaks Messages takes no content of type {kind!r}")
+    return block
 
 
 def _put_effort(fields: dict[str, Any], effort: str | None, *, shows: bool) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects import spans
+from gateway.dialects.native.claude_limits import within_claude_limits
 from gateway.dialects.native.parameters import to_messages_fields
 from gateway.dialects.native.thinking import without_foreign_thinking
 from gateway.errors import InvalidRequest
@@ -20,6 +21,7 @@ from gateway.messages.notes import Note
 from gateway.messages.openai_breakpoints import with_cache_control
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
+from gateway.upstream.models.target import claude_version
 from gateway.upstream.routes.route import Route
 
 # Objects of extensions in a request, for gateways and their upstreams; Messages has no such fields.
@@ -54,8 +56,13 @@ def to_body(
         notes.append(Note("dropped", "system.0", NO_BILLING))
     received = prompt.received
     if received is None:
+        has_effort = not request.get("thinking")
         request, chat_notes = to_messages_fields(with_cache_control(request))
         notes += chat_notes
+        if route.target.claude:
+            version = claude_version(route.target.model)
+            request, limit_notes = within_claude_limits(request, version, has_effort=has_effort)
+            notes += limit_notes
     if text is None or received is None or drops_thinking or text.count(SEALED):
         edited, thinking_notes = without_foreign_thinking(request, route.target, keyring, drops_all=drops_thinking)
         if received is None or edited is not request:

@@ -304,7 +304,7 @@ def test_latest_four_cache_breakpoints_remain() -> None:
 def test_summary_that_a_client_of_responses_asks_for_is_shown(summary: str | None, display: str | None) -> None:
     request = {
         "model": "claude-opus-4-5",
-        "max_tokens": 9,
+        "max_tokens": 9_000,
         "messages": [{"role": "user", "content": "hi"}],
         "reasoning_effort": "low",
         "reasoning": {"summary": summary},
