@@ -28,7 +28,7 @@ class Chained:
 
 
 def chain(head: str, fields: dict[str, Any], secret: bytes) -> Chained:
-    """Make the entry that continues `head` (`START` for the first)."""
+    """Make the entry that continues `head`, which is empty for the first."""
     number, _, previous = (head or START).partition(" ")
     seq = int(number) + 1
     entry = {**fields, "seq": seq, "prev": previous}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.access.audit import START, chain, verify
+from gateway.access.audit import chain, verify
 from gateway.access.changes import Change, Changes
 from gateway.access.key_text import new_key, to_hint, to_key_id
 from gateway.access.keys import Pepper
@@ -315,7 +315,7 @@ class AccessStore:
         for _ in range(MAX_ATTEMPTS):
             if check is not None:
                 await check()
-            chained = chain(head or START, self._to_entry(change, actor), self.secret)
+            chained = chain(head, self._to_entry(change, actor), self.secret)
             entry = (head, chained.head, chained.entry, change.name, raw, wanted)
             arguments: list[str | bytes | int] = [*entry, kept, OUTCOME_MS, *change.digests, *change.removed[1:]]
             reply, value = await self.server.run(scripts.ACCESS_WRITE, keys, arguments)

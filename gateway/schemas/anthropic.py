@@ -1,8 +1,8 @@
-"""Anthropic's Messages API: requests with their blocks and tools, messages, and the events of a stream.
+"""Anthropic's Messages API: requests with their blocks and tools, and messages.
 
 Names follow the official SDK, `…Param` being what a client sends. The request half carries constraints (`Annotated`)
-and is checked by `convert/validation`; clients may add keys that are not listed, and these stay in the data. The
-response half is what the gateway writes, and is not checked. `| None` marks what the API calls nullable.
+and is checked by `gateway.messages.validation`; clients may add keys that are not listed, and these stay in the data.
+The response half is what the gateway writes, and is not checked. `| None` marks what the API calls nullable.
 
 State: API versions 2023-06-01 and 2026-10-21, SDK 2.12 (2026-11), beta fields included.
 """
@@ -29,7 +29,6 @@ from gateway.schemas.openai import (
 
 Effort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
 ImageMediaType: TypeAlias = Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-Role: TypeAlias = Literal["user", "assistant", "system"]
 ServiceTier: TypeAlias = Literal[
     "auto", "standard_only", "default", "flex", "scale", "priority", "fast", "ultrafast"
 ]  # the first two are Anthropic's, the others are passed through
@@ -818,117 +817,3 @@ class Message(TypedDict):
     stop_details: StopDetails | None
     container: JsonObject | None
     usage: Usage
-
-
-class MessageTokensCount(TypedDict):
-    input_tokens: int
-
-
-# --- events of a stream ---------------------------------------------------------------------------------------------
-
-
-class MessageStartEvent(TypedDict):
-    type: Literal["message_start"]
-    message: Message
-
-
-class ContentBlockStartEvent(TypedDict):
-    type: Literal["content_block_start"]
-    index: int
-    content_block: ContentBlock
-
-
-class TextDelta(TypedDict):
-    type: Literal["text_delta"]
-    text: str
-
-
-class InputJsonDelta(TypedDict):
-    type: Literal["input_json_delta"]
-    partial_json: str
-
-
-class ThinkingDelta(TypedDict):
-    type: Literal["thinking_delta"]
-    thinking: str
-
-
-class SignatureDelta(TypedDict):
-    type: Literal["signature_delta"]
-    signature: str
-
-
-class CitationsDelta(TypedDict):
-    type: Literal["citations_delta"]
-    citation: JsonObject
-
-
-ContentDelta: TypeAlias = TextDelta | InputJsonDelta | ThinkingDelta | SignatureDelta | CitationsDelta
-
-
-class ContentBlockDeltaEvent(TypedDict):
-    type: Literal["content_block_delta"]
-    index: int
-    delta: ContentDelta
-
-
-class ContentBlockStopEvent(TypedDict):
-    type: Literal["content_block_stop"]
-    index: int
-
-
-class MessageDelta(TypedDict):
-    stop_reason: StopReason | None
-    stop_sequence: str | None
-    stop_details: NotRequired[StopDetails | None]
-    container: NotRequired[JsonObject | None]
-
-
-class MessageDeltaUsage(TypedDict):
-    """Cumulative; it overwrites what message_start said. `cost` (US dollars) is not Anthropic's."""
-
-    output_tokens: int
-    input_tokens: NotRequired[int | None]
-    cache_creation_input_tokens: NotRequired[int | None]
-    cache_read_input_tokens: NotRequired[int | None]
-    output_tokens_details: NotRequired[OutputTokensDetails | None]
-    server_tool_use: NotRequired[ServerToolUsage | None]
-    cost: NotRequired[float]
-
-
-class MessageDeltaEvent(TypedDict):
-    type: Literal["message_delta"]
-    delta: MessageDelta
-    usage: MessageDeltaUsage
-
-
-class MessageStopEvent(TypedDict):
-    type: Literal["message_stop"]
-
-
-class PingEvent(TypedDict):
-    type: Literal["ping"]
-
-
-class ErrorBody(TypedDict):
-    type: str
-    message: str
-    details: NotRequired[JsonObject]
-
-
-class ErrorEvent(TypedDict):
-    type: Literal["error"]
-    error: ErrorBody
-    request_id: str
-
-
-StreamEvent: TypeAlias = (
-    MessageStartEvent
-    | ContentBlockStartEvent
-    | ContentBlockDeltaEvent
-    | ContentBlockStopEvent
-    | MessageDeltaEvent
-    | MessageStopEvent
-    | PingEvent
-    | ErrorEvent
-)

@@ -1,4 +1,4 @@
-"""Message Batches on the wire: the batch object, its list, its deletion, and the lines of its results."""
+"""Message Batches on the wire: the batch object, and the lines of its results."""
 
 from typing import Any, Literal
 
@@ -26,18 +26,6 @@ class MessageBatch(TypedDict):
     cancel_initiated_at: str | None
     archived_at: str | None
     results_url: str | None
-
-
-class MessageBatchList(TypedDict):
-    data: list[MessageBatch]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-
-
-class DeletedMessageBatch(TypedDict):
-    id: str
-    type: Literal["message_batch_deleted"]
 
 
 class SucceededResult(TypedDict):

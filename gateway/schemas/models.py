@@ -1,4 +1,4 @@
-"""Anthropic's Models API: one model, and a page of the list."""
+"""Anthropic's Models API: the entry of a model."""
 
 from typing import Any, Literal, NotRequired, TypeAlias
 
@@ -76,12 +76,3 @@ class ModelEntry(TypedDict):
     max_tokens: int | None
     capabilities: Capabilities | None
     pricing: NotRequired[dict[str, Any]]  # ours: from the upstream, dollars for a token
-
-
-class ModelPage(TypedDict):
-    """`first_id` and `last_id` are None when `data` is empty."""
-
-    data: list[ModelEntry]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None

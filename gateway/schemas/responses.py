@@ -1,4 +1,4 @@
-"""Wire types of OpenAI's Responses API, for both directions: requests, items, and what is read of events.
+"""Items of OpenAI's Responses API, in requests and in answers.
 
 Loose where the API is: an item of another type than these is carried or ignored by its `type`.
 """
@@ -11,18 +11,6 @@ from typing_extensions import TypedDict
 class InputText(TypedDict):
     type: Literal["input_text"]
     text: str
-
-
-class OutputText(TypedDict):
-    type: Literal["output_text"]
-    text: str
-    annotations: NotRequired[list[dict[str, Any]]]
-    logprobs: NotRequired[list[Any]]
-
-
-class Refusal(TypedDict):
-    type: Literal["refusal"]
-    refusal: str
 
 
 class InputImage(TypedDict):
@@ -107,52 +95,3 @@ class CustomOutputItem(TypedDict):
 ResponseItem: TypeAlias = (
     MessageItem | ReasoningItem | FunctionCallItem | FunctionOutputItem | CustomCallItem | CustomOutputItem
 )
-
-
-class ResponsesFunction(TypedDict):
-    type: Literal["function"]
-    name: str
-    description: NotRequired[str | None]
-    parameters: dict[str, Any] | None
-    strict: bool | None
-
-
-class ResponsesCustomTool(TypedDict):
-    type: Literal["custom"]
-    name: str
-    description: NotRequired[str]
-    format: NotRequired[dict[str, Any]]
-
-
-ResponsesTool: TypeAlias = ResponsesFunction | ResponsesCustomTool
-
-
-class ResponsesRequest(TypedDict, total=False):
-    model: str
-    input: str | list[ResponseItem]
-    instructions: str | None
-    tools: list[ResponsesTool]
-    tool_choice: Any
-    parallel_tool_calls: bool
-    max_output_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    reasoning: dict[str, Any] | None
-    text: dict[str, Any]
-    include: list[str] | None
-    store: bool | None
-    stream: bool | None
-    stream_options: dict[str, Any] | None
-    metadata: dict[str, str] | None
-    prompt_cache_key: str
-    safety_identifier: str
-    service_tier: str | None
-    user: str
-
-
-class ResponsesUsage(TypedDict, total=False):
-    input_tokens: int
-    input_tokens_details: dict[str, int]
-    output_tokens: int
-    output_tokens_details: dict[str, int]
-    total_tokens: int

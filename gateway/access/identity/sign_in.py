@@ -34,6 +34,9 @@ WINDOW_SECONDS: Final = 600
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 REFRESH_GRANT: Final = "refresh_token"
+# What is sealed begins with the mark; what is not is JSON.
+SEALED: Final = b"s1."
+PURPOSE: Final = b"sign-in"
 
 
 class Refused(Exception):
@@ -81,7 +84,7 @@ class SignIn:
         Raises Refused for an unknown code and for too many guesses, ProviderAway.
         """
         await self._count("guess", address, MAX_GUESSES)
-        code = user_code.upper().replace("-", "").replace(" ", "")
+        code = _without_marks(user_code)
         [device] = await self._run(("GET", self._name("code", code)))
         if device is None:
             raise Refused("invalid_request", 404, "This code is unknown or has expired.")
@@ -104,7 +107,7 @@ class SignIn:
 
     async def deny(self, user_code: str, address: str) -> None:
         await self._count("guess", address, MAX_GUESSES)
-        code = user_code.upper().replace("-", "").replace(" ", "")
+        code = _without_marks(user_code)
         [device] = await self._run(("GETDEL", self._name("code", code)))
         if device is not None:
             await self._run(("SET", device, orjson.dumps({"state": "denied"}), "XX", "KEEPTTL"))
@@ -226,8 +229,9 @@ class SignIn:
         return value
 
 
-SEALED: Final = b"s1."
-PURPOSE: Final = b"sign-in"
+def _without_marks(user_code: str) -> str:
+    """Return a code that a person has typed as it is kept."""
+    return user_code.upper().replace("-", "").replace(" ", "")
 
 
 def _to_plain(person: Person) -> dict[str, Any]:

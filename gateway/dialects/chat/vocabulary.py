@@ -16,8 +16,7 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 EFFORT_SHARES = ((0.1, "minimal"), (0.2, "low"), (0.5, "medium"), (0.8, "high"))
 EFFORT_BEYOND = "xhigh"
 
-# The end of a chat stream: the data of its last event, and that event.
-DONE_MARK = b"[DONE]"
+# The last event of a chat stream.
 DONE_EVENT = b"data: [DONE]\n\n"
 # The mark as servers write it.
 DONE_FORMS: Final = re.compile(rb'\s*"?(?:\[DONE\]|DONE"?\s*\Z)', re.IGNORECASE)
