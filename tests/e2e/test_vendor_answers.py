@@ -17,6 +17,7 @@ from tests.e2e.vendor_answers import (
     loose_messages,
     loose_responses,
     messages,
+    more_refusals,
     proxies,
     refusals,
     responses,
@@ -134,7 +135,7 @@ async def test_answer_of_a_vendor_is_read_by_clients_of_each_api(
 
 @pytest.mark.parametrize("stream", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("api", REQUESTS)
-@pytest.mark.parametrize("script", refusals.REFUSALS, ids=lambda script: script.name)
+@pytest.mark.parametrize("script", [*refusals.REFUSALS, *more_refusals.REFUSALS], ids=lambda script: script.name)
 async def test_refusal_of_a_vendor_has_the_status_that_it_means(
     client: aiohttp.ClientSession, upstream: MessagesServer, script: Script, api: str, stream: bool
 ) -> None:

@@ -92,7 +92,8 @@ WORDINGS = (
         r"\barrearage\b|account is in good standing|overdue[- ]payment",  # DashScope
         r"suspended.{0,60}(?:billing|balance|payment|spending)|spending limit|budget has been exceeded",  # Fireworks
         r"budget_exceeded|budgetexceedederror|credit limit exceeded|billing_hard_limit_reached",  # LiteLLM, Together
-        r"余额不足|欠费",  # Zhipu, MiniMax
+        r"\binsufficient_user_quota\b|\bquota is not enough\b|\bfreetieronly\b",  # new-api, DashScope
+        r"余额不足|额度不足|欠费",  # Zhipu, MiniMax, new-api
     ),
     _wording(
         NotFound,
@@ -103,15 +104,22 @@ WORDINGS = (
         r"\bmodel (?:name )?(?:does )?not (?:exist|found)\b|\bunknown model\b|\bno such model\b",  # DeepSeek, Zhipu
         r"\bmodel:? [`'\"]?[\w./:@-]{1,128}[`'\"]? (?:is |was )?not found\b",  # Ollama
         r"\bmodel:? [`'\"][\w./:@-]{1,128}[`'\"] is not (?:available|served|deployed|supported)\b",
+        r"\bmodel_not_supported\b|\brequested model is not supported\b",  # GitHub Copilot
         r"not found the model|unable to access model|server is pinned to",  # Moonshot, Together, transformers serve
         r"模型不存在",  # Zhipu
     ),
     # A state of the server that it reports as a fault of the request (Bedrock, and proxies of Anthropic and OpenAI).
     _wording(RateLimited, (InvalidRequest, UpstreamError), r"\bthrottlingexception\b|^too many requests\b"),
-    _wording(Overloaded, (InvalidRequest, RateLimited), r"\bengine_overloaded(?:_error)?\b"),  # Moonshot's 429
+    # A lack of capacity under 429: Moonshot, Zhipu, Chutes, Bedrock, one-api.
     _wording(
         Overloaded,
-        (InvalidRequest,),
+        (InvalidRequest, RateLimited),
+        r"\bengine_overloaded(?:_error)?\b|\bservice may be temporarily overloaded\b|\bis at maximum capacity\b",
+        r"\bnot ready for inference\b|负载已饱和",
+    ),
+    _wording(
+        Overloaded,
+        (InvalidRequest, UpstreamError),
         r"\boverloaded_error\b|\bserviceunavailableexception\b",
         r"\b(?:model|server|engine|service) is (?:currently |temporarily )?"
         r"(?:overloaded\b(?! with)|at capacity|too busy)",
@@ -124,7 +132,12 @@ WORDINGS = (
     # LiteLLM names what the server behind it has said by its own classes, under 500 where it does not know the status.
     _wording(RateLimited, FAILED, r"litellm\.ratelimiterror"),
     # Proxies that know nothing of what failed behind them but its words.
-    _wording(RateLimited, FAILED, r"\brate limit (?:is )?(?:exceeded|reached)\b|\b429\W{0,3}too many requests\b"),
+    _wording(
+        RateLimited,
+        FAILED,
+        r"\brate limit (?:is )?(?:exceeded|reached)\b|\b429\W{0,3}too many requests\b|\bresource_exhausted\b",
+    ),
+    _wording(UpstreamError, (InvalidRequest,), r"\bmodel has crashed\b"),  # LM Studio, under 400
     _wording(UpstreamTimedOut, FAILED, r"litellm\.timeout\b"),
     _wording(Overloaded, FAILED, r"litellm\.serviceunavailableerror"),
     _wording(PermissionDenied, FAILED, r"litellm\.permissiondeniederror"),
