@@ -12,6 +12,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli.console import CommandError, Console, Exit, printable, run_async
+from gateway.cli.options import Json
 from gateway.cli.probes import (
     Finding,
     Level,
@@ -48,7 +49,7 @@ HINT_INDENT: Final = " " * 28
 def check(
     every: Annotated[bool, typer.Option("--all", help="Show settings that have their default too.")] = False,
     explain: Annotated[str | None, typer.Option(metavar="MODEL", help="Show which route takes this model.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Show the configuration, the routes, what can be reached, and what is degraded. Status 1 for warnings, 2 for what
     cannot work.

@@ -20,6 +20,7 @@ import typer
 
 from gateway.cli.api import KEY_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Api, ApiError, connected
 from gateway.cli.console import CommandError, Console, Exit, run_async
+from gateway.cli.options import Json
 
 # What Claude Code 2.1.197 assumes of names it does not know, and the least window at which it compacts by itself.
 ASSUMED_WINDOW: Final = 200_000
@@ -66,7 +67,7 @@ def claude(
     telemetry: Annotated[
         bool, typer.Option("--telemetry", help="Send Claude Code's telemetry by the gateway.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Print the environment for Claude Code: eval "$(dragoman claude)". The client key is part of it."""
     console = Console(json)

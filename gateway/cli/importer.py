@@ -12,11 +12,11 @@ from gateway.cli.console import CommandError, Console
 from gateway.cli.imports.claude_code_router import of_claude_code_router
 from gateway.cli.imports.litellm import of_litellm
 from gateway.cli.imports.result import Imported
+from gateway.cli.options import Json
 
 importer = typer.Typer(help="Write a gateway.toml from another gateway's configuration.", no_args_is_help=True)
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the file here instead of printing it.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @importer.command("litellm")

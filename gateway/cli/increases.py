@@ -10,8 +10,8 @@ from gateway.access.increases import IncreaseRequest, IncreaseRequests
 from gateway.access.records import NANO, to_dollars, to_nano
 from gateway.access.store import AccessStore
 from gateway.cli.console import CommandError, Console, printable
-from gateway.cli.key_options import Json
 from gateway.cli.limits import limits
+from gateway.cli.options import Json
 from gateway.cli.store import actor, on_store
 from gateway.settings import load_settings
 

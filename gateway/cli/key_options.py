@@ -23,7 +23,6 @@ from gateway.access.records import (
 from gateway.cli.console import CommandError
 from gateway.upstream.routes.policy import to_policy
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 ModelGroup = Annotated[
     str, typer.Option("--model-group", help="Limit the models of this group alone; limits of other models stay.")
 ]

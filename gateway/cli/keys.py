@@ -14,9 +14,9 @@ from gateway.access.keys import ClientKeys
 from gateway.access.records import KeyRecord
 from gateway.access.store import GRACE_SECONDS, KEY, MAX_GRACE_SECONDS, AccessStore, describe_key
 from gateway.cli.console import CommandError, Console
-from gateway.cli.key_options import Json, LimitOptions, ModelGroup, RightsOptions, Role, named, to_expiry, to_role
+from gateway.cli.key_options import LimitOptions, ModelGroup, RightsOptions, Role, named, to_expiry, to_role
 from gateway.cli.limits import change_limits, describe_allowance
-from gateway.cli.options import with_options
+from gateway.cli.options import Json, with_options
 from gateway.cli.store import actor, on_store
 from gateway.errors import NotFound
 from gateway.settings import load_settings

@@ -13,8 +13,8 @@ from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget, KeyRecor
 from gateway.access.roster import check_group, to_roster
 from gateway.access.store import KEY, AccessStore
 from gateway.cli.console import CommandError, Console
-from gateway.cli.key_options import Json, LimitOptions, ModelGroup, to_scope
-from gateway.cli.options import with_options
+from gateway.cli.key_options import LimitOptions, ModelGroup, to_scope
+from gateway.cli.options import Json, with_options
 from gateway.cli.store import actor, on_store
 from gateway.settings import load_settings
 

@@ -16,6 +16,7 @@ import typer
 
 from gateway.access.identity.sign_in import DEVICE_GRANT
 from gateway.cli.console import CommandError, Console, Exit, printable, run_async
+from gateway.cli.options import Json
 
 # Also the variable in which opencode gets the key.
 KEY_VARIABLE: Final = "DRAGOMAN_API_KEY"
@@ -30,7 +31,7 @@ Answer = tuple[int, dict[str, Any]]
 
 def login(
     url: Annotated[str, typer.Argument(help="The gateway's address.")],
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Sign in to a gateway in a browser, or with a key, and print a key for other programs."""
     console = Console(json)

@@ -1,10 +1,16 @@
-"""Options that several commands have in common, as one parameter of each: a dataclass with an option in every field."""
+"""Options that several commands have in common. Those that belong together are one parameter of each: a dataclass with
+an option in every field.
+"""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import signature
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

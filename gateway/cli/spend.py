@@ -12,13 +12,13 @@ import typer
 from gateway.access.records import NANO, to_dollars
 from gateway.access.spend import COUNTS, DIMENSIONS, OF_ENTRIES, SpendRow, SpendStore
 from gateway.cli.console import CommandError, Console, Exit
+from gateway.cli.options import Json
 from gateway.cli.spend_export import FORMS, write_entries
 from gateway.cli.store import on_store
 
 audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
 
 GROUPS: Final = (*DIMENSIONS, "day", *OF_ENTRIES)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def spend(
