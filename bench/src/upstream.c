@@ -14,6 +14,8 @@
  *     reason-N    N reasoning deltas, then N of text  -mark     every delta carries the mark that the request holds
  *     status-NNN  that HTTP status and an error
  *
+ * Each answer has ids of its own, as those of real servers have: a proxy that keeps what it made of one gains nothing.
+ *
  * A delta is '@' and ten hexadecimal digits, the microsecond of CLOCK_MONOTONIC at which it was made, so that `load`
  * can measure how long it was on its way; with -mark also '#' and the eight characters after "mark:" in the request.
  * A request costs about 6 us of CPU, a delta 0.3 us in a burst and 15 us when paced (one send each).
@@ -36,6 +38,7 @@
 
 #define STAMP_BITS 0xffffffffffUL /* ten hexadecimal digits */
 #define MARK_LENGTH 8
+#define ID_LENGTH 20
 #define BIG_BUFFER (1 << 20) /* a connection gives a larger one back after each request */
 
 /* ---- bytes that grow ---- */
@@ -88,6 +91,7 @@ typedef struct {
     size_t out_sent;
     bool wants_write, answering;
     Script script;
+    char id[ID_LENGTH + 1]; /* of the answer */
     int done;  /* deltas made so far */
     long due;  /* when the next piece is to go */
     int place; /* in the heap, -1: not there */
@@ -189,11 +193,12 @@ static void event(Conn *c, const char *format, ...) {
     bytes_add(&c->out, "\r\n", 2);
 }
 
-#define CHAT_ID "\"id\":\"gen-1763800000-StandIn0000000000000\",\"provider\":\"StandIn\",\"model\":\"stand-in/model\","
+/* Each of these takes the answer's id. */
+#define CHAT_ID "\"id\":\"gen-1763800000-%s\",\"provider\":\"StandIn\",\"model\":\"stand-in/model\","
 #define CHUNK "data: {" CHAT_ID "\"object\":\"chat.completion.chunk\",\"created\":1763800000,\"choices\":"
 #define CHUNK_DELTA CHUNK "[{\"index\":0,\"delta\":{"
 #define CHUNK_DELTA_END "},\"finish_reason\":null,\"native_finish_reason\":null,\"logprobs\":null}]}\n\n"
-#define CALL "\"tool_calls\":[{\"index\":0,\"id\":\"call_0123456789abcdef\",\"type\":\"function\",\"function\":"
+#define CALL "\"tool_calls\":[{\"index\":0,\"id\":\"call_%s\",\"type\":\"function\",\"function\":"
 
 static void chat_head(Conn *c) { event(c, ": OPENROUTER PROCESSING\n\n"); }
 
@@ -202,34 +207,36 @@ static void chat_delta(Conn *c, const char *text) {
     if (c->script.tool) {
         if (i == 0)
             event(c, CHUNK_DELTA "\"role\":\"assistant\",\"content\":null," CALL
-                     "{\"name\":\"Tool0\",\"arguments\":\"\"}}]" CHUNK_DELTA_END);
+                     "{\"name\":\"Tool0\",\"arguments\":\"\"}}]" CHUNK_DELTA_END, c->id, c->id);
         event(c, CHUNK_DELTA "\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"%s%s%s\"}}]" CHUNK_DELTA_END,
-              i == 0 ? "{\\\"param_0\\\":\\\"" : "", text, i == c->script.deltas - 1 ? "\\\"}" : "");
+              c->id, i == 0 ? "{\\\"param_0\\\":\\\"" : "", text, i == c->script.deltas - 1 ? "\\\"}" : "");
     } else if (c->script.reasoning && i < c->script.deltas / 2) {
         event(c, CHUNK_DELTA "\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"%s\",\"reasoning_details\":["
                  "{\"type\":\"reasoning.text\",\"text\":\"%s\",\"format\":\"unknown\",\"index\":0}]" CHUNK_DELTA_END,
-              text, text);
+              c->id, text, text);
     } else {
-        event(c, CHUNK_DELTA "\"role\":\"assistant\",\"content\":\"%s\"" CHUNK_DELTA_END, text);
+        event(c, CHUNK_DELTA "\"role\":\"assistant\",\"content\":\"%s\"" CHUNK_DELTA_END, c->id, text);
     }
 }
 
 static void chat_tail(Conn *c) {
     const char *reason = c->script.tool ? "tool_calls" : "stop";
     event(c, CHUNK "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"%s\","
-                   "\"native_finish_reason\":\"%s\",\"logprobs\":null}]}\n\n", reason, reason);
+                   "\"native_finish_reason\":\"%s\",\"logprobs\":null}]}\n\n", c->id, reason, reason);
     event(c, CHUNK "[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%d,\"total_tokens\":%d,"
-                   "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n", c->script.deltas, c->script.deltas + 10);
+                   "\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n", c->id, c->script.deltas, c->script.deltas + 10);
     event(c, "data: [DONE]\n\n");
 }
 
 static void messages_head(Conn *c) {
-    event(c, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_standin\",\"type\":"
+    event(c, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01%s\",\"type\":"
              "\"message\",\"role\":\"assistant\",\"model\":\"stand-in\",\"content\":[],\"stop_reason\":null,"
-             "\"stop_sequence\":null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n");
+             "\"stop_sequence\":null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n", c->id);
+    char block[128] = "{\"type\":\"text\",\"text\":\"\"}";
+    if (c->script.tool)
+        snprintf(block, sizeof block, "{\"type\":\"tool_use\",\"id\":\"toolu_01%s\",\"name\":\"Tool0\",\"input\":{}}", c->id);
     event(c, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":%s}\n\n",
-          c->script.tool ? "{\"type\":\"tool_use\",\"id\":\"toolu_standin\",\"name\":\"Tool0\",\"input\":{}}"
-                         : "{\"type\":\"text\",\"text\":\"\"}");
+          block);
 }
 
 static void messages_delta(Conn *c, const char *text) {
@@ -254,9 +261,15 @@ static void add_delta(Conn *c) {
     deltas++;
 }
 
+/* The header up to its last lines. Anthropic names the request in it. */
+static void add_head(Conn *c, int status, const char *type) {
+    bytes_addf(&c->out, "HTTP/1.1 %d Status\r\nContent-Type: %s\r\n", status, type);
+    if (!c->script.chat) bytes_addf(&c->out, "request-id: req_01%s\r\n", c->id);
+}
+
 static void add_json(Conn *c, int status, const char *body) {
-    bytes_addf(&c->out, "HTTP/1.1 %d Status\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", status,
-               strlen(body));
+    add_head(c, status, "application/json");
+    bytes_addf(&c->out, "Content-Length: %zu\r\n\r\n", strlen(body));
     bytes_add(&c->out, body, strlen(body));
 }
 
@@ -265,8 +278,10 @@ static const char PROSE[] =
     "for what a model would have said; it is long enough to be a usual short answer. ";
 
 static void add_whole_answer(Conn *c) {
-    char body[8192], text[1024];
+    char body[8192], text[1024], call[256] = "";
     snprintf(text, sizeof text, "%s%s%s%s", c->script.mark, PROSE, PROSE, PROSE);
+    if (c->script.tool)
+        snprintf(call, sizeof call, "," CALL "{\"name\":\"Tool0\",\"arguments\":\"{\\\"param_0\\\":\\\"x\\\"}\"}}]", c->id);
     if (c->script.status != 200)
         snprintf(body, sizeof body, "{\"error\":{\"message\":\"as asked for\",\"type\":\"stand_in\",\"code\":%d}}",
                  c->script.status);
@@ -277,13 +292,12 @@ static void add_whole_answer(Conn *c) {
                  "\"assistant\",\"content\":\"%s\",\"refusal\":null,\"reasoning\":null%s}}],\"usage\":{"
                  "\"prompt_tokens\":10,\"completion_tokens\":150,\"total_tokens\":160,"
                  "\"prompt_tokens_details\":{\"cached_tokens\":0}}}",
-                 c->script.tool ? "tool_calls" : "stop", c->script.tool ? "tool_calls" : "stop", text,
-                 c->script.tool ? "," CALL "{\"name\":\"Tool0\",\"arguments\":\"{\\\"param_0\\\":\\\"x\\\"}\"}}]" : "");
+                 c->id, c->script.tool ? "tool_calls" : "stop", c->script.tool ? "tool_calls" : "stop", text, call);
     else
         snprintf(body, sizeof body,
-                 "{\"id\":\"msg_standin\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"stand-in\",\"content\":"
+                 "{\"id\":\"msg_01%s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"stand-in\",\"content\":"
                  "[{\"type\":\"text\",\"text\":\"%s\"}],\"stop_reason\":\"end_turn\",\"stop_sequence\":null,"
-                 "\"usage\":{\"input_tokens\":10,\"output_tokens\":150}}", text);
+                 "\"usage\":{\"input_tokens\":10,\"output_tokens\":150}}", c->id, text);
     add_json(c, c->script.status, body);
 }
 
@@ -294,8 +308,8 @@ static bool advance(Conn *c) {
         add_whole_answer(c);
     } else {
         if (c->done == 0) {
-            bytes_addf(&c->out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-                                "Transfer-Encoding: chunked\r\n\r\n");
+            add_head(c, 200, "text/event-stream");
+            bytes_addf(&c->out, "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
             (s->chat ? chat_head : messages_head)(c);
         }
         do add_delta(c);
@@ -347,6 +361,16 @@ static Script script_of(const char *line, const char *body, size_t len) {
     return s;
 }
 
+/* A new id: letters and digits without a pattern, the same in every run. */
+static void renew_id(Conn *c) {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    static unsigned long state;
+    for (int i = 0; i < ID_LENGTH; i++) {
+        state = state * 6364136223846793005UL + 1442695040888963407UL;
+        c->id[i] = digits[(state >> 33) % 62];
+    }
+}
+
 static bool answer(Conn *c, const char *line, const char *body, size_t len) {
     requests++;
     if (line[0] != 'P') {
@@ -359,6 +383,7 @@ static bool answer(Conn *c, const char *line, const char *body, size_t len) {
         return flush(c);
     }
     c->script = script_of(line, body, len);
+    renew_id(c);
     c->done = 0;
     c->answering = true;
     c->due = now_us() + c->script.first_us;
