@@ -89,12 +89,19 @@ def check_headers(headers: Sequence[tuple[str, str]]) -> None:
     Headers come from the operator's settings: a client cannot send others, so its request is never blamed.
     """
     for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise Misconfigured("a request header's name contains characters that HTTP does not allow")
-        if name.lower() in OWN_HEADERS:
-            raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
-        if _UNSAFE_IN_VALUE.search(value):
+        check_name(name)
+        # Nearly all values; this takes a tenth of what the search takes.
+        if not (value.isascii() and value.isprintable()) and _UNSAFE_IN_VALUE.search(value):
             raise Misconfigured(f"the request header {name!r} has a value with characters that HTTP does not allow")
+
+
+@lru_cache(maxsize=256)
+def check_name(name: str) -> None:
+    """Kept for names that pass: a head with the id of a trace is new in each call, but its names are not."""
+    if not _TOKEN.fullmatch(name):
+        raise Misconfigured("a request header's name contains characters that HTTP does not allow")
+    if name.lower() in OWN_HEADERS:
+        raise InternalError(f"the header {name.lower()!r} is set by the upstream client itself")
 
 
 def encode_head(call: Call) -> bytes:

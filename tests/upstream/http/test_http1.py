@@ -4,9 +4,18 @@ import gzip
 
 import pytest
 
-from gateway.errors import InternalError, UpstreamError
+from gateway.errors import InternalError, Misconfigured, UpstreamError
 from gateway.upstream.http.client import Call
-from gateway.upstream.http.http1 import AnswerParser, HttpOrigin, HttpTarget, Part, decoded, encode_head, to_target
+from gateway.upstream.http.http1 import (
+    AnswerParser,
+    HttpOrigin,
+    HttpTarget,
+    Part,
+    check_name,
+    decoded,
+    encode_head,
+    to_target,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -119,3 +128,16 @@ def test_a_body_in_gzip_may_fill_its_limit_exactly() -> None:
     assert decoded(gzip.compress(b"x" * 1000), "x-gzip", 1000) == b"x" * 1000
     with pytest.raises(UpstreamError, match="larger than 999 bytes"):
         decoded(gzip.compress(b"x" * 1000), "gzip", 999)
+
+
+def test_names_of_headers_are_checked_once_and_values_each_time() -> None:
+    def head(value: str) -> bytes:
+        return encode_head(Call("POST", "http://a/", (("traceparent", value), ("x-a", "ä\t1"))))
+
+    assert head("1").endswith("\r\ntraceparent: 1\r\nx-a: ä\t1\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+    checked = check_name.cache_info().misses
+    assert b"\r\ntraceparent: 2\r\n" in head("2")
+    for value in ("3\r\nX-Evil: 1", "3\n", "3\x00", "3\x7f", "日本"):
+        with pytest.raises(Misconfigured, match="'traceparent' has a value"):
+            head(value)
+    assert check_name.cache_info().misses == checked
