@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from gateway.app import running
 from gateway.settings import load_settings
+from gateway.web.reply import _to_lines
 from tests.support.messages_server import (
     BEGINNING,
     ENDING,
@@ -114,6 +115,20 @@ async def test_upstreams_request_id_is_returned_beside_ours(upstream: MessagesSe
         _, headers, _ = await post(url + "/v1/messages", body)
         assert headers["x-gateway-upstream-request-id"] == "req_upstream_7"
         assert headers["request-id"] != "req_upstream_7"
+
+
+async def test_headers_kept_for_other_replies_are_without_the_upstreams_request_id(
+    upstream: MessagesServer, url: str
+) -> None:
+    kept = []
+    for number in range(3):
+        for body in (BODY, BODY.replace(b"{ ", b'{"stream":true,', 1)):
+            reply = Scripted(STREAM) if b'"stream"' in body else Scripted.json(MESSAGE)
+            reply.headers["request-id"] = f"req_upstream_{number}"
+            upstream.script.append(reply)
+            await post(url + "/v1/messages", body)
+        kept.append(_to_lines.cache_info().currsize)
+    assert kept[0] == kept[-1] > 0
 
 
 @pytest.mark.covers("Upstreams · Messages streams byte for byte")

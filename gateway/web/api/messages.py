@@ -115,7 +115,7 @@ async def reply_to(
             reply = await _answer(request, exchange, plan, bypass, turn)
         else:
             headers = chain(plan_headers(plan), bypass)
-            reply = await _stream(request, context, headers, "", partial(exchange.stream, plan), turn)
+            reply = await _stream(request, record, headers, "", partial(exchange.stream, plan), turn)
         failed = False
     finally:
         if failed:
@@ -126,13 +126,13 @@ async def reply_to(
 
 async def _stream(
     request: web.Request,
-    context: Context,
+    record: UsageRecord,
     headers: Iterable[tuple[str, str]],
     own: str,
     into: Callable[[Sink], Awaitable[None]],
     turn: Turn | None,
 ) -> EventReply:
-    reply = EventReply(request, headers, id_lines(context.request_id) + own, partial(context_lines, context))
+    reply = EventReply(request, headers, id_lines(record.context.request_id) + own, partial(late_lines, record))
     whole = False
     face: ClientFace | None = request.get(FACE)
     try:
@@ -170,9 +170,7 @@ async def _answer(
     origin = answered.origin
     headers = (*plan_headers(plan), *origin_headers(origin.model, origin.provider), *bypass)
     message = answered.message if answered.written is None else answered.written
-    own = cost_line(origin.cost) + context_lines(plan.context)
-    if plan.record.upstream_request_id:
-        own += f"{UPSTREAM_ID}: {_header_safe(plan.record.upstream_request_id)}\r\n"
+    own = cost_line(origin.cost) + late_lines(plan.record)
     body = orjson.Fragment(message) if answered.is_original else to_reply_body(request, message)
     return MessageReply(request, body, headers, own)
 
@@ -201,7 +199,7 @@ async def _cached_reply(
         headers = [*route_headers(found.route, found.notes), *cache_headers("hit")]
         own = f"{key_line(found.fingerprint)}age: {found.age}\r\n"
         if streams:
-            return await _stream(request, context, headers, own, found.stream, turn)
+            return await _stream(request, UsageRecord(context), headers, own, found.stream, turn)
         if turn is not None:
             await turn.keep(found.to_message())
         headers += [*origin_headers(facts.served_model, facts.provider), *NO_STORE]
@@ -209,7 +207,7 @@ async def _cached_reply(
     with found:
         if streams:
             shown = chain(plan_headers(found.plan), cache_headers(found.plan.record.cache))
-            return await _stream(request, context, shown, key_line(found.fingerprint), found.stream, turn)
+            return await _stream(request, found.plan.record, shown, key_line(found.fingerprint), found.stream, turn)
         return await _shared_answer(request, found, turn)
 
 
@@ -233,8 +231,6 @@ async def _shared_answer(request: web.Request, shared: Shared, turn: Turn | None
 def plan_headers(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield upstream, dialect and dropped fields, as they are when the header is written."""
     yield from route_headers(plan.route, plan.record.notes, is_edited=plan.prepared.is_edited)
-    if plan.record.stream and plan.record.upstream_request_id:
-        yield UPSTREAM_ID, _header_safe(plan.record.upstream_request_id)
     yield from attempts_headers(plan.record)
 
 
@@ -269,6 +265,12 @@ def origin_headers(model: str | None, provider: str | None) -> Headers:
 def _origin_headers(model: str, provider: str) -> Headers:
     named = ("x-gateway-model", model), ("x-gateway-provider", provider)
     return tuple((header, _header_safe(name)) for header, name in named if name)
+
+
+def late_lines(record: UsageRecord) -> str:
+    """Return the lines that are known once the upstream's header has come, and that no other reply has."""
+    named = record.upstream_request_id
+    return context_lines(record.context) + (f"{UPSTREAM_ID}: {_header_safe(named)}\r\n" if named else "")
 
 
 def cost_line(cost: float | None) -> str:
