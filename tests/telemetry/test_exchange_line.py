@@ -138,6 +138,13 @@ def test_template_of_another_client_is_not_used(context: Context) -> None:
     assert without_time(line) == without_time(long_way(ordinary(context=context)))
 
 
+def test_clients_share_a_template() -> None:
+    lines = ExchangeLines()
+    for number in range(20):
+        lines.line(ordinary(context=Context("r", f"tenant-{number % 7}", f"key-{number}")))
+    assert len(lines._templates) == 1
+
+
 def test_timestamp_is_utc_in_microseconds() -> None:
     line = ExchangeLines().line(ordinary())
     assert line is not None
