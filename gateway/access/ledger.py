@@ -57,9 +57,9 @@ class Ledger:
     wall_clock: Callable[[], float] = time.time
     offset: float = 0.0
     link: Link | None = None
+    name: str = field(default_factory=request_id)  # of this process: its groups of entries are marked by it
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
     _late: list[bytes] = field(default_factory=list, repr=False)
-    name: str = field(default_factory=request_id)
     _group: int = 0  # number of the group that is sent
     _together: int = 0  # the first of those that wait, while it is not known whether they were entered
     _models: set[str] = field(default_factory=set, repr=False)
