@@ -54,7 +54,7 @@ PROCESS_SECONDS: Final = 30.0
 # Parts of each limit that may be used. Workers draw while some is left for people.
 SHARES: Final[Mapping[Priority, str]] = {"live": "1", "batch": "0.7"}
 SWEEP_MOST: Final = 100
-# Clients whose limits are kept prepared, 1 kB each.
+# Clients with limits that are kept prepared, 1 kB each.
 MAX_CLIENTS: Final = 10_000
 
 
@@ -87,7 +87,7 @@ class Admission:
         self.money.processes = max(self.money.processes, self.local.processes)
 
     async def connect(self) -> None:
-        """Connect before the first request, whose time to wait is short. Raises StoreAway."""
+        """Connect before the first request, which can wait for a short time only. Raises StoreAway."""
         if self._link is not None:
             await self._link.open()
 

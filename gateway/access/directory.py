@@ -316,7 +316,7 @@ class Directory:
                 record, epoch = await self.store.find(key_id, digest)
                 if epoch > self._epoch:  # limits that were set before the key was made
                     await self.refresh()
-        if record is not None and (not digest or digest in record.digests):  # else an old value, whose time is over
+        if record is not None and (not digest or digest in record.digests):  # else an old value that has expired
             self._hold(record)
             self._read_at = min(self._read_at, epoch)
         if digest and self._accepted(digest) is None:

@@ -26,8 +26,8 @@ Status = Literal["pending", "approved", "denied"]
 
 @dataclass(frozen=True, slots=True)
 class IncreaseRequest:
-    """`scope`: whose budget of this `period`, in `time_zone`. `amount`: nano-dollars asked for, None if that is left to
-    the administrator. `resolved_by`: the kind and the name of the caller who did so."""
+    """`scope`: owner of the budget of this `period`, in `time_zone`. `amount`: nano-dollars asked for, None if
+    that is left to the administrator. `resolved_by`: the kind and the name of the caller who did so."""
 
     id: str
     scope: str

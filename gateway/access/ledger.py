@@ -36,7 +36,7 @@ USAGE_ENTRIES: Final = 100_000
 # Settlements of this time are sent together.
 GATHER_SECONDS: Final = 0.02
 MAX_TOGETHER: Final = 200
-# Calls whose keys are kept packed, half a kilobyte each.
+# Calls with keys that are kept packed, half a kilobyte each.
 MAX_CALLS: Final = 10_000
 # After the end of an exchange, until its upstream is asked for the cost that it did not report.
 LATE_SECONDS: Final = 5.0
@@ -116,7 +116,7 @@ class Ledger:
     async def _send(self) -> None:
         async with self._sending:
             while self._waiting:
-                # Those whose reply was lost are sent again in the same group, which counts once.
+                # Those without a reply are sent again in the same group, which counts once.
                 if not self._together:
                     self._together, self._group = min(MAX_TOGETHER, len(self._waiting)), self._group + 1
                 several = self._waiting[: self._together]

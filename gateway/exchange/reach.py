@@ -66,7 +66,7 @@ class Reach:
 
     @property
     def is_unknown(self) -> bool:
-        """Return True if models may be asked whose names are not in the request."""
+        """Return True if models may be asked that the request does not name."""
         return bool(self.presets or self.open_choices) or any(PRESET in model for model in self.models)
 
 

@@ -22,7 +22,7 @@ from gateway.upstream.routes.route import Route, UpstreamTimeouts
 class Walk:
     """Calls of one request so far, without heals. `here`: those to the current candidate since it was taken.
 
-    `malformed`: those of them whose output the server could not read. Other failures cost nothing, and do not count.
+    `malformed`: those of them with output that the server could not read. Others cost nothing, and do not count.
     """
 
     policy: RetryPolicy

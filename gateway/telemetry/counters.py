@@ -27,7 +27,7 @@ FAILED = 400
 OTHER = "other"
 # What balancers, Prometheus and clients ask for again and again: 71 of 80 replies of a quiet gateway (2026-11).
 UNCOUNTED_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
-# Exchanges of the same labels whose times are kept one by one: sorted into buckets together, they cost a quarter.
+# Exchanges of the same labels with times that are kept one by one: sorted into buckets together, they cost a quarter.
 MAX_UNSETTLED = 512
 TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

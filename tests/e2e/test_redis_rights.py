@@ -43,7 +43,7 @@ def url_of(server: Server) -> str:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    async with open_server() as running:
+    async with open_server(appendfsync="everysec") as running:  # that fsync waits for
         async with running.client() as admin:
             await admin.execute_command("ACL", "SETUSER", "dragoman", "on", ">secret", *rights("+waitaof"))
         yield running

@@ -23,13 +23,13 @@ FULL_SECONDS: Final = 600.0
 FEWEST: Final = 1 / 3
 MIN_FOR_FULL: Final = 10
 MAX_STREAMS: Final = 1000
-# Models whose speeds are kept, up to 0.1 MB each: some servers take any name, which clients choose.
+# Models with speeds that are kept, up to 0.1 MB each: some servers take any name, which clients choose.
 MAX_MODELS: Final = 50
 # Speed now is the mean of the last streams that began after the last change, of these seconds.
 RECENT_SECONDS: Final = 20.0
 MIN_RECENT: Final = 10
 MAX_RECENT: Final = 500
-# Below this part of full speed the server has become slower, if the mean is so many of its standard errors below it.
+# Below this part of full speed the server has become slower, if the mean is CERTAINTY of its standard errors below it.
 SLOW: Final = 0.95
 CERTAINTY: Final = 3.0
 # Calls of a trial, as a multiple of the bound: until a trial has shown a slower speed, and afterwards. A trial that
@@ -39,8 +39,8 @@ FIRST_NOTICED: Final = 0.3
 TRIAL: Final = 1.2
 NOTICED: Final = 0.1
 # Seconds from the last stream with more calls than the bound to the next trial. Each trial that confirms the bound, by
-# one that differs by at most CONFIRMED, makes them more. Live requests are slower during a trial, for as long as it
-# takes streams to end, and no p99 of a longer time should show it.
+# one that differs by at most CONFIRMED, makes them more. Live requests are slower during a trial, until its
+# streams have ended, and no p99 of a longer time should show it.
 FIRST_PAUSE: Final = 15.0
 LONGEST_PAUSE: Final = 3600.0
 PAUSE_GROWTH: Final = 5

@@ -10,17 +10,17 @@ from typing import Final
 
 # Streams are averaged by their number of calls, in classes this wide.
 CLASS_WIDTH: Final = 1.05
-# A mean forgets: beyond this number, each stream counts as one in so many.
+# A mean forgets: beyond this number, each stream counts as one in MAX_COUNT.
 MAX_COUNT: Final = 100
 # Streams of a class that show how much speeds vary.
 MIN_FOR_NOISE: Final = 5
 # Standard deviation of the speeds of streams with equally many calls, as parts of full speed: before it is known, which
-# counts as so many streams, and at least.
+# counts as FIRST_COUNT streams, and at least.
 FIRST_NOISE: Final = 0.2
 FIRST_COUNT: Final = 10
 LEAST_NOISE: Final = 0.03
-# By so much of the noise must a curve with a knee be closer to the streams than one without, in variances; and so slow
-# must streams beyond it be, since full speed itself is known to a few percent only.
+# A curve with a knee must be closer to the streams than one without by this part of the noise, in variances; and
+# streams beyond it must be this slow, since full speed itself is known to a few percent only.
 EVIDENCE: Final = 16.0
 EVIDENCE_TO_KEEP: Final = 4.0
 SLOW: Final = 0.96

@@ -19,13 +19,13 @@ from gateway.messages.notes import Note
 
 # Characters of the arguments that wait, in all: the longest answers have half a megabyte.
 MAX_WAITING = 16 * 1024 * 1024
-# The first half of a surrogate pair at the end of an event, whose other half begins the next one.
+# The first half of a surrogate pair at the end of an event; the other half begins the next one.
 HALF_A_PAIR: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
 
 
 @dataclass(slots=True, repr=False)
 class WaitingCall:
-    """A call whose turn has not come: its first piece, and the arguments of all its pieces."""
+    """A call that waits for its turn: its first piece, and the arguments of all its pieces."""
 
     first: dict[str, Any]
     arguments: list[str] = field(default_factory=list)

@@ -64,7 +64,7 @@ class OriginalStream:
         self._first = ChoiceStream(0, reply, self._notes)
         self._choices = {0: self._first}
         self._ending: tuple[bytes, dict[str, Any]] | None = None  # event that waits, and its chunk
-        self._plain_order: CallOrder | None = None  # of the call whose arguments are the text of plain events
+        self._plain_order: CallOrder | None = None  # of the call that the arguments of plain events belong to
         self._counts: UpstreamCounts | None = None
         self._owes_usage = False  # whether they were in another place than where clients read them
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
