@@ -31,11 +31,7 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
     fields = {name: value for name, value in request.items() if name not in CHAT_FIELDS}
     notes: list[Note] = []
     for name in CHAT_FIELDS & request.keys():
-        if (
-            (request[name] in (None, False, {}, []) and name != SEARCH)
-            or request[name] is None
-            or (name == "modalities" and request[name] == ["text"])
-        ):
+        if not _asks(name, request[name]):
             continue
         if name in REFUSED:
             raise InvalidRequest(
@@ -63,16 +59,23 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
     return fields, notes
 
 
+def _asks(name: str, value: Any) -> bool:
+    """Return whether a field of chat completions asks for something."""
+    if value is None or (name == "modalities" and value == ["text"]):
+        return False
+    return name == SEARCH or value not in (False, {}, [])
+
+
 def _with_plain_media(messages: Any, notes: list[Note]) -> list[Any]:
     """Return the messages without what OpenAI's media have beyond those of Messages; the same ones if there is none.
 
     Raises InvalidRequest for sound and video.
     """
-    return [
-        {**message, "content": content} if content is not message["content"] else message
-        for place, message in enumerate(messages)
-        for content in (_plain_content(message["content"], f"messages.{place}.content", notes),)
-    ]
+    plain = []
+    for place, message in enumerate(messages):
+        content = _plain_content(message["content"], f"messages.{place}.content", notes)
+        plain.append(message if content is message["content"] else {**message, "content": content})
+    return plain
 
 
 def _plain_content(content: Any, path: str, notes: list[Note]) -> Any:
