@@ -122,6 +122,7 @@ class Knee:
         if self._is_found and max(self._changed_at, self._curve.last_beyond(self.bound)) < now - self._pause:
             self._curve.forget(beyond=self.bound)
             self._is_found = False
+            self._change(now)
         knee = self._curve.knee(is_known=self._is_found)
         if knee is None:
             reached = self._curve.reached(NOTICED if self._judged else FIRST_NOTICED)
