@@ -23,7 +23,7 @@ PYDANTICS = re.compile(r"\bshould\b|\bvalid\b|required|unable|instance of", re.I
 
 
 def problems(model: type[BaseModel]) -> Iterator[tuple[str, Any, str]]:
-    """Yield field, value and words for whatever the model refuses."""
+    """Yield the field, the value and the words of each refusal."""
     for field in model.model_fields:
         for value in WRONG:
             try:

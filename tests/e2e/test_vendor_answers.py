@@ -8,9 +8,6 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from gateway.app import running
-from gateway.settings import load_settings
-from tests.e2e.conftest import KEY
 from tests.e2e.vendor_answers import (
     chat,
     engines,
@@ -23,22 +20,13 @@ from tests.e2e.vendor_answers import (
     responses,
     shapes,
 )
+from tests.e2e.vendor_answers.client import open_client
 from tests.e2e.vendor_answers.reading import READERS, REQUESTS
 from tests.e2e.vendor_answers.script import Script
 from tests.support.messages_server import MessagesServer, Scripted, messages_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROUTES = """
-[upstreams]
-chat = {{ url = "{url}", dialect = "chat" }}
-messages = {{ url = "{url}", dialect = "messages" }}
-responses = {{ url = "{url}", dialect = "responses" }}
-[routes]
-"chat" = "chat/m"
-"messages" = "messages/m"
-"responses" = "responses/m"
-"""
 TABLES = {
     "chat": (
         *chat.STREAMS,
@@ -87,15 +75,8 @@ async def upstream() -> AsyncIterator[MessagesServer]:
 async def client(
     upstream: MessagesServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    path = tmp_path_factory.mktemp("routes") / "gateway.toml"
-    path.write_text(ROUTES.format(url=upstream.url))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GATEWAY_CONFIG", str(path))
-        settings = load_settings(port=0, admin_port=0, keys=f"tests:{KEY}", secret="t:secret", max_attempts=1)
-    async with running(settings) as addresses:
-        base = "http://{}:{}".format(*addresses.client)
-        async with aiohttp.ClientSession(base, headers={"x-api-key": KEY}) as session:
-            yield session
+    async with open_client(upstream.url, tmp_path_factory.mktemp("routes")) as session:
+        yield session
 
 
 async def ask(

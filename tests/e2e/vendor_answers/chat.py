@@ -11,6 +11,7 @@ from tests.e2e.vendor_answers.script import (
     PARIS,
     ROLE,
     STOP,
+    THOUGHT,
     USAGE,
     Json,
     Meant,
@@ -26,7 +27,6 @@ from tests.e2e.vendor_answers.script import (
 FILTERS: Final[Json] = {"hate": {"filtered": False, "severity": "safe"}}
 OFFSETS: Final[Json] = {"content_filter_offsets": {"check_offset": 4, "start_offset": 4, "end_offset": 9}}
 SIGNED: Final[Json] = {"google": {"thought_signature": "EjQKMg=="}}
-THOUGHT: Final = Meant("Hello", "Hm")
 ASYNC_FILTER: Final[Json] = {
     "id": "",
     "object": "",

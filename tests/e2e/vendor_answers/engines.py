@@ -3,14 +3,18 @@
 from typing import Any, Final
 
 from tests.e2e.vendor_answers.script import (
+    BOTH,
     CALL,
     CALLED,
     CITY,
     HELLO,
+    IN_LONDON,
     LONDON,
+    LOOK,
     PARIS,
     ROLE,
     STOP,
+    THOUGHT,
     USAGE,
     Json,
     Meant,
@@ -24,11 +28,6 @@ from tests.e2e.vendor_answers.script import (
     streamed,
     whole,
 )
-
-THOUGHT: Final = Meant("Hello", "Hm")
-BOTH: Final = Meant(calls=(PARIS, LONDON), stop="tool_use")
-IN_LONDON: Final = '{"city": "London"}'
-LOOK: Final = Meant(calls=(("look", {}),), stop="tool_use")
 
 
 def reason(text: str, **fields: Any) -> Json:

@@ -4,20 +4,17 @@ from typing import Final
 
 from tests.e2e.vendor_answers import messages as native
 from tests.e2e.vendor_answers.script import (
+    BOTH,
     CALL,
     CITY,
     HELLO,
-    LONDON,
-    PARIS,
+    IN_LONDON,
+    LOOK,
+    THOUGHT,
     Meant,
     whole,
 )
 from tests.e2e.vendor_answers.shapes import raw
-
-THOUGHT: Final = Meant("Hello", "Hm")
-BOTH: Final = Meant(calls=(PARIS, LONDON), stop="tool_use")
-IN_LONDON: Final = '{"city": "London"}'
-LOOK: Final = Meant(calls=(("look", {}),), stop="tool_use")
 
 TEXT: Final = (native.start(native.TEXT_BLOCK), native.text("Hello"), native.stop())
 SIGNED: Final = (
@@ -187,46 +184,24 @@ MESSAGES: Final = (
         native.end("tool_use"),
         native.OVER,
     ),
-    raw(
-        "aws: the failure by its type",
-        Meant("Hel", error=429),
-        native.BEGUN,
-        native.start(native.TEXT_BLOCK),
-        native.text("Hel"),
-        b'data: {"__type":"ThrottlingException","message":"Too many requests"}\n\n',
-    ),
-    raw(
-        "proxy: an error as a text",
-        Meant("Hel", error=502),
-        native.BEGUN,
-        native.start(native.TEXT_BLOCK),
-        native.text("Hel"),
-        b'event: error\ndata: {"error":"upstream failed"}\n\n',
-    ),
-    raw(
-        "proxy: an error without its kind",
-        Meant("Hel", error=502),
-        native.BEGUN,
-        native.start(native.TEXT_BLOCK),
-        native.text("Hel"),
-        b'event: error\ndata: {"type":"error","message":"upstream failed"}\n\n',
-    ),
-    raw(
-        "proxy: an error in words",
-        Meant("Hel", error=502),
-        native.BEGUN,
-        native.start(native.TEXT_BLOCK),
-        native.text("Hel"),
-        b"event: error\ndata: upstream failed\n\n",
-    ),
-    raw(
-        "proxy: a line of JSON as the error",
-        Meant("Hel", error=502),
-        native.BEGUN,
-        native.start(native.TEXT_BLOCK),
-        native.text("Hel"),
-        b'{"error":{"message":"upstream failed"}}\n\n',
-    ),
+    *[
+        raw(name, Meant("Hel", error=error), native.BEGUN, native.start(native.TEXT_BLOCK), native.text("Hel"), failure)
+        for name, error, failure in (
+            (
+                "aws: the failure by its type",
+                429,
+                b'data: {"__type":"ThrottlingException","message":"Too many requests"}\n\n',
+            ),
+            ("proxy: an error as a text", 502, b'event: error\ndata: {"error":"upstream failed"}\n\n'),
+            (
+                "proxy: an error without its kind",
+                502,
+                b'event: error\ndata: {"type":"error","message":"upstream failed"}\n\n',
+            ),
+            ("proxy: an error in words", 502, b"event: error\ndata: upstream failed\n\n"),
+            ("proxy: a line of JSON as the error", 502, b'{"error":{"message":"upstream failed"}}\n\n'),
+        )
+    ],
     *[
         raw(f"words: {word}", Meant("Hello", stop=stop), native.BEGUN, *TEXT, native.end(word), native.OVER)
         for word, stop in (

@@ -4,20 +4,18 @@ from typing import Any, Final
 
 from tests.e2e.vendor_answers import responses as items
 from tests.e2e.vendor_answers.script import (
+    BOTH,
     CALL,
     HELLO,
-    LONDON,
+    IN_LONDON,
+    LOOK,
     PARIS,
+    THOUGHT,
     Json,
     Meant,
     whole,
 )
 from tests.e2e.vendor_answers.shapes import raw
-
-THOUGHT: Final = Meant("Hello", "Hm")
-BOTH: Final = Meant(calls=(PARIS, LONDON), stop="tool_use")
-IN_LONDON: Final = '{"city": "London"}'
-LOOK: Final = Meant(calls=(("look", {}),), stop="tool_use")
 
 IT: Final = items.TEXT_ITEM
 TOLD: Final = (items.BEGUN, items.added(IT), items.text("Hello"), items.done(IT))

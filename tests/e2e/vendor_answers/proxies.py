@@ -3,14 +3,17 @@
 from typing import Any, Final
 
 from tests.e2e.vendor_answers.script import (
+    BOTH,
     CALL,
     CALLED,
     CITY,
     HELLO,
-    LONDON,
+    IN_LONDON,
+    LOOK,
     PARIS,
     ROLE,
     STOP,
+    THOUGHT,
     USAGE,
     Meant,
     Script,
@@ -24,11 +27,6 @@ from tests.e2e.vendor_answers.script import (
     whole,
 )
 from tests.e2e.vendor_answers.shapes import raw
-
-THOUGHT: Final = Meant("Hello", "Hm")
-BOTH: Final = Meant(calls=(PARIS, LONDON), stop="tool_use")
-IN_LONDON: Final = '{"city": "London"}'
-LOOK: Final = Meant(calls=(("look", {}),), stop="tool_use")
 
 
 def failing(name: str, error: int, payload: Any) -> tuple[Script, ...]:

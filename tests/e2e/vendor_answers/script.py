@@ -97,3 +97,7 @@ CITY = '{"city": "Paris"}'
 STOP, CALLED = chunk({}, "stop"), chunk({}, "tool_calls")
 HELLO = Meant("Hello")
 CALL = Meant(calls=(PARIS,), stop="tool_use")
+THOUGHT = Meant("Hello", "Hm")
+BOTH = Meant(calls=(PARIS, LONDON), stop="tool_use")
+LOOK = Meant(calls=(("look", {}),), stop="tool_use")
+IN_LONDON = '{"city": "London"}'

@@ -15,6 +15,7 @@ from tests.e2e.vendor_answers.script import (
     PARIS,
     ROLE,
     STOP,
+    THOUGHT,
     USAGE,
     Json,
     Meant,
@@ -28,7 +29,6 @@ from tests.e2e.vendor_answers.script import (
     whole,
 )
 
-THOUGHT: Final = Meant("Hello", "Hm")
 BLANK: Final[Json] = {"message": "", "type": "", "param": "", "code": None}
 NOTHING: Final[Json] = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
 HARMONY: Final = "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant"
