@@ -37,6 +37,7 @@ NAMES: Final = {
 }
 # With one of these the client has decided about reasoning: no effort is filled in.
 REASONING: Final = ("thinking", "reasoning", "reasoning_effort", "output_config.effort")
+NAMESPACE_KEYS: Final = frozenset(NAMESPACES)
 CHAT_NAMES: Final = frozenset(PassThrough.__annotations__)
 ANTHROPIC_NAMES: Final = frozenset(MessagesRequest.__annotations__) - CHAT_NAMES
 MEDIA: Final = frozenset({"image", "document", "video", "audio"})
@@ -197,15 +198,8 @@ def _places(request: Mapping[str, Any], name: str) -> list[Path]:
     """Return the paths at which the request has the parameter."""
     if _first_keys(name).isdisjoint(request):
         return []
-    namespaces = [namespace for namespace in NAMESPACES if namespace in request]
-    places = []
-    for path in _paths_of(name):
-        if path[0] in request and _value(request, path) is not None:
-            places.append(path)
-        if namespaces:
-            nested = [(namespace, *path) for namespace in namespaces]
-            places += [place for place in nested if _value(request, place) is not None]
-    return places
+    namespaces = () if NAMESPACE_KEYS.isdisjoint(request) else tuple(one for one in NAMESPACES if one in request)
+    return [path for path in _paths_of(name, namespaces) if _value(request, path) is not None]
 
 
 @lru_cache(maxsize=256)
@@ -221,15 +215,19 @@ def _first_keys(name: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
-def _paths_of(name: str) -> tuple[Path, ...]:
+def _paths_of(name: str, namespaces: tuple[str, ...] = ()) -> tuple[Path, ...]:
     """Return the paths of a parameter's names. Names in `x-gateway-params` are client input, so few are kept."""
-    return tuple(tuple(written.split(".")) for written in NAMES.get(name, (name,)))
+    paths: list[Path] = []
+    for written in NAMES.get(name, (name,)):
+        path = tuple(written.split("."))
+        paths += (path, *((namespace, *path) for namespace in namespaces))
+    return tuple(paths)
 
 
 def _value(request: Mapping[str, Any], path: Path) -> Any:
     value: Any = request
     for key in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(key)
     return value
