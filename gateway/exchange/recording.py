@@ -6,6 +6,7 @@ It appends to a list at each write and parses nothing before the stream has ende
 import asyncio
 from typing import Any
 
+from gateway.dialects.chat.response.calls.tool_arguments import to_input
 from gateway.exchange.sink import Flow, NoClient, Sink
 from gateway.messages.fold import fold_stream
 
@@ -60,7 +61,7 @@ class RecordingSink:
         if self._pieces is None:
             return None
         try:
-            return fold_stream(b"".join(self._pieces))
+            return fold_stream(b"".join(self._pieces), to_input)
         except ValueError:
             # A stream with events that are not known cannot be folded; the client has it, the cache goes without.
             return None

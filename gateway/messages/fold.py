@@ -4,7 +4,7 @@
 for workers, caches and threads. The tests compare it with the JSON answer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -21,11 +21,15 @@ DELTA_KINDS = {
 
 
 class BlockCollector:
-    """Collects blocks; `blocks` is complete after the last `stop`. Raises ValueError for calls out of order."""
+    """Collects blocks; `blocks` is complete after the last `stop`. Raises ValueError for calls out of order.
 
-    __slots__ = ("_fragments", "blocks", "is_open", "output_size")
+    `to_input` reads the arguments of a call.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_fragments", "_to_input", "blocks", "is_open", "output_size")
+
+    def __init__(self, to_input: Callable[[str], Any] = orjson.loads) -> None:
+        self._to_input = to_input
         self.blocks: list[dict[str, Any]] = []
         self.is_open = False
         self.output_size = 0  # bytes of text, thinking and arguments
@@ -51,7 +55,7 @@ class BlockCollector:
             if kind != TOOL_INPUT:
                 block[name] += text
             elif text:  # a call without arguments may have deltas without any text
-                block[name] = orjson.loads(text)
+                block[name] = self._to_input(text)
         self._fragments = {}
         self.is_open = False
 
@@ -67,23 +71,24 @@ class BlockCollector:
         return self.blocks[index]
 
 
-def fold_stream(stream: bytes) -> dict[str, Any]:
+def fold_stream(stream: bytes, to_input: Callable[[str], Any] = orjson.loads) -> dict[str, Any]:
     """Fold the bytes of `events`: each event is a line with its name and one with its data.
 
-    The data are parsed all at once: event by event, parsing takes half of the time. Raises ValueError as `fold_events`,
-    and for events that lack a field or have one of another type, as an upstream may send them.
+    The data are parsed all at once: event by event, parsing takes half of the time. `to_input` reads the arguments of a
+    call. Raises ValueError as `fold_events`, and for events that lack a field or have one of another type, as an
+    upstream may send them.
     """
     payloads = [event.partition(b"\ndata: ")[2] for event in stream.split(b"\n\n") if event]
     try:
-        return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)))
+        return fold_events(orjson.loads(b"[%b]" % b",".join(payloads)), to_input)
     except (LookupError, TypeError, AttributeError):
         raise ValueError("an event has not the form of its type") from None
 
 
-def fold_events(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def fold_events(events: Iterable[dict[str, Any]], to_input: Callable[[str], Any] = orjson.loads) -> dict[str, Any]:
     """Fold parsed events into their message. Raises ValueError unless they are a well-formed, complete stream."""
     message: dict[str, Any] | None = None
-    collector = BlockCollector()
+    collector = BlockCollector(to_input)
     ended = False
     for event in events:
         kind = event["type"]

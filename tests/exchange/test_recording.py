@@ -87,3 +87,13 @@ def test_flow_control_reaches_the_wire() -> None:
     sink.abort()
     assert wire.sources == [None]
     assert wire.aborted
+
+
+def test_a_cut_call_of_claude_is_read_back_with_null() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": "b", "c": "d"}}
+    whole = to_events({**MESSAGE, "content": [call], "stop_reason": "max_tokens"})
+    sink = RecordingSink(Wire())
+    sink.write(whole.replace(b'\\"d\\"}', b'\\"d'))
+    message = sink.message()
+    assert message is not None
+    assert message["content"][0]["input"] == {"a": "b", "c": None}

@@ -31,7 +31,6 @@ SETTINGS_IGNORED = "the server ignores thinking that is disabled or adaptive, ef
 SYSTEM_REFUSED = "the model's template takes no system message there, and a native request is not rewritten"
 IMAGES_REFUSED = "the server answers 500 to an image for a text model"
 CONTEXT_HIDDEN = "the server does not report that the context was full"
-UNFINISHED = "the arguments of a call that is cut are left unfinished, as at Anthropic"
 LEAST_LIMIT = "Responses take no limit below 16 tokens"
 FORMATS_IGNORED = "the server ignores `text.format`"
 FILES_REFUSED = "the server refuses files by the name of the part"
@@ -61,10 +60,6 @@ LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
                 "no call comes where calls are forbidden",
             ),
             CHOICES_IGNORED,
-        ),
-        **dict.fromkeys(
-            ("a call cut by max_tokens ends in max_tokens", "a call cut by a stop sequence does not look whole"),
-            UNFINISHED,
         ),
         "a full context is not reported as max_tokens": CONTEXT_HIDDEN,
         **dict.fromkeys(
@@ -136,10 +131,6 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
                 "thinking and a call are whole beside the stop sequence 'zzzzzz'",
             ),
             STOPS_BREAK_STREAMS,
-        ),
-        **dict.fromkeys(
-            ("a call cut by max_tokens ends in max_tokens", "a call cut by a stop sequence does not look whole"),
-            UNFINISHED,
         ),
         **dict.fromkeys(
             (

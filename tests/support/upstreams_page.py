@@ -58,7 +58,8 @@ and `chat` elsewhere: most compatible servers drop more of a Messages request th
 Streams of servers that speak Messages are passed on as they are while clients can read them. Corrected are content
 blocks that overlap, skip an index, or lack their start or end; a thinking block without a signature; a missing stop
 reason or `message_stop`; an `end_turn` beside a tool call or a named stop sequence; and, of other models than Claude,
-arguments of calls that are nearly JSON.
+arguments of calls that are nearly JSON. A call that was cut ends in null and never in `tool_use`, as on chat. Claude's
+streams leave its arguments unfinished, as they came; in JSON, threads and batches they end in null too.
 
 `responses` sends OpenAI's Responses at `<url>/responses`, stateless (`store: false`). The model's encrypted reasoning
 travels in the signatures of the client's thinking blocks, and goes back in front of the calls that it led to.

@@ -7,16 +7,14 @@ import orjson
 
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
-from gateway.dialects.chat.call_ids import to_client_id
-from gateway.dialects.chat.response.calls.near_json import repaired
-from gateway.dialects.chat.response.calls.tool_names import to_offered_name
 from gateway.dialects.chat.response.errors.embedded_errors import error_in
+from gateway.dialects.native.calls import WholeCalls, may_be_cut, with_cut_call
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_usage
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
-from gateway.json_values import TOO_DEEP, check_answer_values, to_mapping, to_string
+from gateway.json_values import TOO_DEEP, check_answer_values, to_mappings, to_string
 from gateway.messages.tokens.estimate import to_tokens
 from gateway.messages.usage import to_cost
 from gateway.messages.validation.depth import WRITABLE_DEPTH
@@ -44,7 +42,9 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
     counts = counted(message.get("usage"))
     origin = to_origin(message, counts)
     written = with_model(body, message, reply.model) if message is told else None
-    content = to_blocks(message["content"], reply)
+    reason = _to_reason(message, reply)
+    calls = WholeCalls(reply, may_be_cut(reason, counts, reply))
+    content = to_blocks(message["content"], calls)
     if content is not message["content"]:
         message["content"], written = content, None
     if not signs_thinking(reply.upstream_model):
@@ -53,18 +53,23 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
             message["content"], written = content, None
     if not message.keys() >= FIELDS:
         written = None
-    calls = [block for block in content if isinstance(block, dict) and block.get("type") == "tool_use"]
-    ended = message if message.get("stop_reason") else {**message, "stop_reason": "end_turn"}
-    reason = to_stop_reason(ended, reply, has_calls=bool(calls))
     if reason != message.get("stop_reason"):
         message["stop_reason"], written = reason, None
+    if calls.has_cut_call:
+        message |= with_cut_call({"stop_reason": reason}, counts, reply)
     usage = to_estimated(counts, reply, len(body))
     if "input_tokens" not in counts or not is_as_told(counts, message.get("usage")):
         written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     if written is None:
         check_writable(message, body)
-    return Answered(message, origin, written=written)
+    return Answered(message, origin, tuple(calls.notes), written=written)
+
+
+def _to_reason(message: Mapping[str, Any], reply: Reply) -> str | None:
+    has_calls = any(block.get("type") == "tool_use" for block in to_mappings(message["content"]))
+    ended = message if message.get("stop_reason") else {**message, "stop_reason": "end_turn"}
+    return to_stop_reason(ended, reply, has_calls=has_calls)
 
 
 def _unwrapped(told: Any) -> Any:
@@ -99,45 +104,26 @@ def check_writable(message: dict[str, Any], body: bytes) -> None:
         raise UpstreamError(TOO_DEEP) from None
 
 
-def to_blocks(content: list[Any] | str, reply: Reply) -> list[Any]:
+def to_blocks(content: list[Any] | str, calls: WholeCalls) -> list[Any]:
     """Return the content as blocks with the fields that clients read; the same list if they have them.
 
     Some servers have null for an empty text.
     """
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    ids: set[str] = set()
     told = content
     if not all(isinstance(block, dict) for block in content):  # some are mere texts, or null
         told = [{"type": "text", "text": block} if isinstance(block, str) else block for block in content]
         told = [block for block in told if block is not None]
-    completed = [_completed(block, ids, reply) if isinstance(block, dict) else block for block in told]
+    completed = [
+        _completed(block, index, calls) if isinstance(block, dict) else block for index, block in enumerate(told)
+    ]
     blocks = [block for block in completed if block != {}]
     is_same = told is content and len(blocks) == len(content)
     return content if is_same and all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
 
 
-def to_own_id(upstream_id: Any, ids: set[str], reply: Reply) -> str:
-    """Return the id of a call, or one of ours if the upstream gives none, or gives it to two; add it to `ids`."""
-    is_own = isinstance(upstream_id, str) and upstream_id and upstream_id not in ids
-    call_id: str = upstream_id if is_own else to_client_id("", reply.message_id, len(ids))
-    ids.add(call_id)
-    return call_id
-
-
-def to_meant_name(block: Mapping[str, Any], reply: Reply) -> Any:
-    """Return the name of the offered tool that a call means. Claude's stays as it is: it also calls other tools."""
-    name = block.get("name")
-    meant = to_offered_name(name, reply.offered) if reply.offered and isinstance(name, str) else name
-    return meant if meant in reply.offered else name
-
-
-def with_name(call: dict[str, Any], name: Any) -> dict[str, Any]:
-    """Return the call under another name; one without a name has none still."""
-    return call if name is None else {**call, "name": name}
-
-
-def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, Any]:
+def _completed(block: dict[str, Any], index: int, calls: WholeCalls) -> dict[str, Any]:
     match block.get("type"):
         case "thinking" if block.get("signature") is None or block.get("thinking") is None:
             return {**block, "thinking": block.get("thinking") or "", "signature": block.get("signature") or ""}
@@ -146,22 +132,8 @@ def _completed(block: dict[str, Any], ids: set[str], reply: Reply) -> dict[str, 
         case None if isinstance(block.get("text"), str):
             return {"type": "text", **block}
         case "tool_use":
-            call_id, given = to_own_id(block.get("id"), ids, reply), block.get("input", block.get("arguments"))
-            name = to_meant_name(block, reply)
-            if not isinstance(given, dict) or call_id != block.get("id") or name != block.get("name"):
-                whole = given if isinstance(given, dict) else _to_input(given)
-                return with_name({**block, "id": call_id, "input": whole}, name)
+            return calls.completed(block, index)
     return block
-
-
-def _to_input(value: Any) -> dict[str, Any]:
-    """Return the arguments of a call, which some servers leave out or write as JSON within JSON, as chat does."""
-    if not isinstance(value, str) or not value.strip():
-        return {}
-    try:
-        return dict(to_mapping(orjson.loads(repaired(value))))
-    except orjson.JSONDecodeError:
-        raise UpstreamError("The upstream sent arguments of a tool that are not a JSON object.") from None
 
 
 def to_origin(message: dict[str, Any], counts: Any) -> Origin:

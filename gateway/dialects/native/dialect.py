@@ -121,7 +121,7 @@ class NativeDialect:
 
 def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:
     request: Mapping[str, Any] = prompt.request
-    max_tokens = request.get("max_tokens")
+    max_tokens, sequences = request.get("max_tokens"), request.get("stop_sequences")
     return Reply(
         asking.message_id,
         asking.request_id,
@@ -130,6 +130,7 @@ def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> 
         keyring,
         input_estimate=max(1, to_tokens(prompt.body_size)),
         context_length=route.target.context_length,
+        sent_stop_sequences=tuple(sequences) if isinstance(sequences, list) else (),
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
         offered=frozenset() if signs_thinking(route.target.model) else to_names(request.get("tools")),
     )

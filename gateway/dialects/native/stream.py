@@ -11,12 +11,11 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Origin, cut_off
-from gateway.dialects.chat.response.calls.passed_arguments import CallArguments
-from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.dialects.frames import FrameReader
 from gateway.dialects.json_body import JsonBody
-from gateway.dialects.native.answer import to_answered, to_meant_name, to_origin, to_own_id, with_name
+from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.blocks import BlockOrder, to_deltas, to_usual_deltas
+from gateway.dialects.native.calls import StreamedCall, may_be_cut, to_meant_name, to_own_id, with_cut_call, with_name
 from gateway.dialects.native.frames import is_whole, name_and_data, to_failure, to_object
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import counted, to_stop_reason, to_usage, without_lost_input
@@ -52,7 +51,7 @@ class NativeStream:
     """`opened`: an earlier attempt sent message_start. `collects`: frames are not returned, but kept for `message`."""
 
     __slots__ = (
-        "_blocks", "_call", "_call_index", "_collected", "_counts", "_frames", "_held", "_ids", "_opened", "_origin",
+        "_blocks", "_call", "_collected", "_counts", "_frames", "_has_cut_call", "_held", "_ids", "_opened", "_origin",
         "_owes_usage", "_reply", "_seals", "_size", "_start", "abandoned", "done", "failure", "has_usage", "notes",
         "started", "stop_reason",
     )  # fmt: skip
@@ -73,8 +72,8 @@ class NativeStream:
         self._frames = FrameReader()
         self._blocks = BlockOrder()
         self._ids: set[str] = set()  # of the calls so far
-        self._call_index: object = None  # as the upstream counts it
-        self._call: CallArguments | None = None  # of the open call; Claude's are passed on unread
+        self._call: StreamedCall | None = None  # None for Claude's, which are passed on unread to clients that stream
+        self._has_cut_call = False
         self.failure: GatewayError | None = None
         self.has_usage = False
         self.stop_reason: str | None = None
@@ -223,9 +222,10 @@ class NativeStream:
                 self._start = self._start or frame
                 return ()
             case b"message_delta":
-                return (self._end_call(), self._blocks.close(), self._take_delta(frame, to_object(payload)) + END)
+                event = to_object(payload)
+                return (self._end_last_call(event), self._blocks.close(), self._take_delta(frame, event) + END)
             case b"message_stop":
-                closing, reason = self._end_call() + self._blocks.close(), self._missing_reason()
+                closing, reason = self._end_last_call({}) + self._blocks.close(), self._missing_reason()
                 self.done = self.started = True
                 return (closing, reason, frame + END)
             case b"error":
@@ -238,10 +238,10 @@ class NativeStream:
 
     def _take_content(self, name: bytes, frame: bytes, payload: bytes) -> bytes:
         if self._call is not None:
-            arguments = self._take_arguments(self._call, to_object(payload), frame)
+            arguments = self._take_arguments(self._call, name, to_object(payload), frame)
             if arguments is not None:
                 return arguments
-        ended = self._end_call()
+        ended = self._end_call(may_be_cut=False)
         if name == b"content_block_delta":
             frame = self._sealed(frame, payload, "delta") if self._seals and SIGNATURE in frame else frame
             self._size += max(0, len(frame) + len(END) - DELTA_OVERHEAD)
@@ -256,14 +256,20 @@ class NativeStream:
             frame = self._with_call_fields(frame, event)
         frame = self._sealed(frame, payload, "content_block") if self._seals and REDACTED in frame else frame
         ended += self._blocks.start(event, frame + END)
-        if self._seals and to_mapping(event.get("content_block")).get("type") == "tool_use":
-            self._call = CallArguments()
+        block = to_mapping(event.get("content_block"))
+        if block.get("type") == "tool_use" and (self._seals or self._collected is not None):
+            self._call = StreamedCall(block, event.get("index"))
         return ended
 
-    def _take_arguments(self, call: CallArguments, event: dict[str, Any], frame: bytes) -> bytes | None:
-        """Return a piece of the open call's arguments with what is nearly JSON repaired; None for any other event."""
+    def _take_arguments(self, call: StreamedCall, name: bytes, event: dict[str, Any], frame: bytes) -> bytes | None:
+        """Return a piece of the open call's arguments with what is nearly JSON repaired; None for any other event.
+
+        The end of a call that is unfinished is left out: what follows ends it.
+        """
+        if name == b"content_block_stop" and call.is_unfinished and event.get("index") == call.index:
+            return b""
         deltas = to_usual_deltas(to_mapping(event.get("delta")))
-        if event.get("type") != "content_block_delta" or deltas[0].get("type") != "input_json_delta":
+        if name != b"content_block_delta" or deltas[0].get("type") != "input_json_delta":
             return None
         self.started = True
         text = str(deltas[0].get("partial_json") or "")
@@ -273,23 +279,30 @@ class NativeStream:
             event["delta"] = {"type": "input_json_delta", "partial_json": shown}
             frame = to_event(b"content_block_delta", orjson.dumps(event)).removesuffix(END)
         output = self._blocks.delta(event, frame + END) if shown or not text else b""
-        self._blocks.head, self._call_index = b"", event.get("index")
+        self._blocks.head = b""
         return output
 
-    def _end_call(self) -> bytes:
+    def _end_last_call(self, event: dict[str, Any]) -> bytes:
+        """End the open call at the end of the answer. `event`: the last message_delta, or none."""
+        if self._call is None:
+            return b""
+        reason = to_stop_reason(to_mapping(event.get("delta")), self._reply, has_calls=True) or self.stop_reason
+        counts = counted(event.get("usage")) or self._counts
+        return self._end_call(may_be_cut=may_be_cut(reason, counts, self._reply))
+
+    def _end_call(self, *, may_be_cut: bool) -> bytes:
         """End the open call's arguments, if there are any: return what was held back of them."""
         call, self._call = self._call, None
         if call is None:
             return b""
-        rest = call.end(may_be_cut=True, at_limit=True)
-        if call.error is not None:
-            raise call.error
-        if call.is_repaired:
-            self.notes = (*self.notes, Note("changed", f"content.{self._call_index}.input", REPAIRED))
-        if not rest:
+        ending = call.end(may_be_cut=may_be_cut)
+        self._has_cut_call = self._has_cut_call or ending.is_cut
+        if ending.reason:
+            self.notes = (*self.notes, Note("changed", f"content.{call.index}.input", ending.reason))
+        if not ending.text:
             return b""
-        event = {"type": "content_block_delta", "index": self._call_index}
-        event["delta"] = {"type": "input_json_delta", "partial_json": rest}
+        event = {"type": "content_block_delta", "index": call.index}
+        event["delta"] = {"type": "input_json_delta", "partial_json": ending.text}
         return self._blocks.delta(event, to_event(b"content_block_delta", orjson.dumps(event)))
 
     def _with_call_fields(self, frame: bytes, event: dict[str, Any]) -> bytes:
@@ -320,18 +333,22 @@ class NativeStream:
 
     def _take_delta(self, frame: bytes, event: dict[str, Any]) -> bytes:
         counts, delta = counted(event.get("usage")), to_mapping(event.get("delta"))
+        told = delta
         if not counts and "usage" in delta:  # where some servers put it
             counts, self._owes_usage = counted(delta["usage"]), True
         counts, is_changed = without_lost_input(counts, self._counts)
         self._owes_usage = self._owes_usage or is_changed or counts != to_mapping(event.get("usage"))
         reason = to_stop_reason(delta, self._reply, has_calls=self._blocks.has_calls)
+        if self._has_cut_call and reason:
+            delta = with_cut_call({**delta, "stop_reason": reason}, counts or self._counts, self._reply)
+            reason = delta["stop_reason"]
         self.stop_reason = reason or self.stop_reason
         self.started = True
         if counts:
             self._counts.update(counts)
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
-        if delta and (reason != delta.get("stop_reason") or "stop_sequence" not in delta):  # vLLM 0.32 leaves it out
+        if told and (reason != told.get("stop_reason") or "stop_sequence" not in told):  # vLLM 0.32 leaves it out
             event["delta"] = {**delta, "stop_reason": reason, "stop_sequence": delta.get("stop_sequence")}
             frame = to_event(b"message_delta", orjson.dumps(event)).removesuffix(END)
         if counts and not self._owes_usage:

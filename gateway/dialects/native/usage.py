@@ -10,6 +10,8 @@ from gateway.json_values import to_mapping, to_string
 from gateway.messages.usage import STANDARD
 from gateway.upstream.models.target import signs_thinking
 
+# Stop reasons of answers that the model ended. With any other the last call may lack its end.
+WHOLE = frozenset({"end_turn", "tool_use"})
 # Names of chat completions, which some servers use here too.
 CHAT_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
 NUMBER = re.compile(r"\d{1,9}", re.ASCII)
@@ -77,12 +79,12 @@ def to_count(value: object) -> int:
 def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
     """Return the stop reason of a message, or of its last delta; None if the upstream has none.
 
-    Servers report an end of turn beside a call, which clients would not run, and beside a stop sequence (llama.cpp,
-    build 11549).
+    Servers report an end of turn beside a call, which clients would not run, and beside a stop sequence, and a whole
+    call beside a sequence that cut it (llama.cpp, build 11549).
     """
     reason: str | None = to_string(told.get("stop_reason")) or None
     reason = CHAT_WORDS.get(reason.lower(), reason) if reason is not None else None
-    if reason == "end_turn" and to_string(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
+    if reason in WHOLE and to_string(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
     if reason == "tool_use" and not has_calls and not signs_thinking(reply.upstream_model):
         return "end_turn"

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.access.keyring import Keyring
 from gateway.dialects import json_body
+from gateway.dialects.chat.response.calls.tool_arguments import CUT
 from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.native.thinking import without_foreign_thinking
@@ -17,6 +18,7 @@ from gateway.dialects.reply import Reply
 from gateway.errors import Overloaded, UpstreamError
 from gateway.messages import events
 from gateway.messages.fold import fold_stream
+from gateway.messages.notes import Note
 from gateway.upstream.models.target import to_target
 from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, MESSAGE, START, STREAM, event, text_delta
 
@@ -638,13 +640,13 @@ CALL_START = event(
 )
 
 
-def call_stream(*pieces: str) -> bytes:
+def call_stream(*pieces: str, stop_reason: str | None = "tool_use", tokens: int = 5) -> bytes:
     deltas = [
         event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece})
         for piece in pieces
     ]
     reason = event(
-        "message_delta", delta={"stop_reason": "tool_use", "stop_sequence": None}, usage={"output_tokens": 5}
+        "message_delta", delta={"stop_reason": stop_reason, "stop_sequence": None}, usage={"output_tokens": tokens}
     )
     start = event("message_start", message=START)
     return b"".join([start, CALL_START, *deltas, event("content_block_stop", index=0), reason, event("message_stop")])
@@ -666,8 +668,7 @@ def arguments_of(told: bytes) -> str:
         (("{}",), "{}"),
         ((), ""),
         (('{"a": 1}', "}"), '{"a": 1}'),
-        (('{"a": "b',), '{"a": "b'),
-        (("rm -rf",), "rm -rf"),
+        (('{"a": "b"',), '{"a": "b"}'),
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
@@ -684,6 +685,68 @@ def test_arguments_that_are_nearly_json_are_repaired_but_for_claudes(
         assert stream.done
         is_noted = [note.text for note in stream.notes] == ["changed:content.0.input"]
         assert is_noted == (wanted != "".join(pieces) and pieces[0] != "{}")
+
+
+OTHERS = replace(REPLY, upstream_model="other-model", max_tokens=9)
+# The arguments, the upstream's reason, and how many tokens it counts.
+CUT_CALLS: dict[str, tuple[str, str | None, int]] = {
+    "at the limit": ('{"a": 1, "b": "c', "max_tokens", 9),
+    "at the limit, by another name": ('{"a": 1, "b": "c', "length", 9),
+    "within a number at the limit": ('{"a": 1, "b": 2', "max_tokens", 9),
+    "within a number at a limit that is not told": ('{"a": 1, "b": 2', "tool_use", 9),
+    "where no brackets complete it": ('{"a": 1, "b": "c', "tool_use", 5),
+    "without a reason": ('{"a": 1, "b": 2', None, 5),
+}
+
+
+@pytest.mark.parametrize("case", CUT_CALLS)
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_cut_call_ends_in_null_and_is_never_one_to_run(case: str, size: int) -> None:
+    arguments, reason, tokens = CUT_CALLS[case]
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    told = call_stream(*pieces, stop_reason=reason, tokens=tokens)
+    streamed, collected = NativeStream(OTHERS), NativeStream(OTHERS, collects=True)
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": arguments}
+    whole = {**MESSAGE, "content": [block], "stop_reason": reason, "usage": {"output_tokens": tokens}}
+    messages = [fold_stream(run(streamed, told))]
+    run(collected, told)
+    messages.append(collected.message())
+    answered = to_answered(orjson.dumps(whole), OTHERS)
+    for message in (*messages, answered.message):
+        assert message["content"][0]["input"] == {"a": 1, "b": None}
+        assert message["stop_reason"] == "max_tokens"
+    assert streamed.notes == collected.notes == answered.notes == (Note("changed", "content.0.input", CUT),)
+
+
+def test_call_that_may_be_cut_by_a_stop_sequence_is_not_to_be_run() -> None:
+    stream = NativeStream(replace(OTHERS, sent_stop_sequences=("END",)))
+    message = fold_stream(run(stream, call_stream('{"a": "b"')))
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")
+    assert message["content"][0]["input"] == {"a": None}
+
+
+def test_unfinished_call_before_another_block_lacks_its_brackets_only() -> None:
+    begun, _, _ = call_stream('{"a": "b"').partition(event("message_delta")[:20])
+    second = start(1, "tool_use", id="t2", name="g", input={}) + delta(1, partial_json='{"c": "d') + stop(1)
+    ended = event("message_delta", delta={"stop_reason": "max_tokens"}, usage={"output_tokens": 5})
+    message = fold_stream(run(NativeStream(OTHERS), begun + second + ended + STOP))
+    assert [block["input"] for block in message["content"]] == [{"a": "b"}, {"c": None}]
+
+
+def test_cut_call_of_claude_is_passed_on_unread_and_collected_with_null() -> None:
+    told = call_stream('{"a": 1, "b": "c', stop_reason="max_tokens")
+    assert run(stream(), told).endswith(told[-200:])
+    collected = NativeStream(REPLY, collects=True)
+    run(collected, told)
+    message = collected.message()
+    assert (message["content"][0]["input"], message["stop_reason"]) == ({"a": 1, "b": None}, "max_tokens")
+    assert [note.reason for note in collected.notes] == [CUT]
+
+
+def test_arguments_that_cannot_be_an_object_are_an_error_of_the_upstream() -> None:
+    converter = NativeStream(OTHERS)
+    run(converter, call_stream("rm -rf"))
+    assert isinstance(converter.failure, UpstreamError)
 
 
 def test_start_without_a_list_of_content_is_completed() -> None:

@@ -23,6 +23,8 @@ SIGNED: Final = (
     + native.stop()
 )
 CALLING: Final = (native.BEGUN, native.start(native.CALL_BLOCK), native.arguments(CITY), native.stop())
+CUT_CALLING: Final = (native.BEGUN, native.start(native.CALL_BLOCK), native.arguments('{"city": "Pa'), native.stop())
+CUT: Final = Meant(calls=(("get_weather", "cut"),), stop="max_tokens")
 
 
 MESSAGES: Final = (
@@ -219,6 +221,27 @@ MESSAGES: Final = (
         raw(f"words of a call: {word}", CALL, *CALLING, native.end(word), native.OVER)
         for word in ("tool_calls", "function_call", "stop", None)
     ],
+    *[
+        raw(f"words of a cut call: {word}", CUT, *CUT_CALLING, native.end(word), native.OVER)
+        for word in ("max_tokens", "length", "tool_use", None)
+    ],
+    raw(
+        "vllm: a call without its last bracket",
+        CALL,
+        *(native.BEGUN, native.start(native.CALL_BLOCK), native.arguments(CITY[:-1]), native.stop()),
+        native.end("tool_use"),
+        native.OVER,
+    ),
+    whole(
+        "glm: the input is a text, cut",
+        CUT,
+        native.message({**native.CALL_BLOCK, "input": '{"city": "Pa'}, stop_reason="max_tokens"),
+    ),
+    whole(
+        "vllm: the input is a text without its last bracket",
+        CALL,
+        native.message({**native.CALL_BLOCK, "input": CITY[:-1]}, stop_reason="tool_use"),
+    ),
     whole("proxy: content is one block", HELLO, native.message() | {"content": {"type": "text", "text": "Hello"}}),
     whole("proxy: data around it", HELLO, {"success": True, "data": native.message({"type": "text", "text": "Hello"})}),
     whole("proxy: a block without its kind", HELLO, native.message({"text": "Hello"})),

@@ -197,6 +197,8 @@ class ClientResponseStream:
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._usage |= event["usage"]
+        if event["delta"].get("stop_reason") is None:  # usage alone: the end follows
+            return b""
         self._end_of = event["delta"]
         is_cut = is_refused(self._end_of) or self._end_of.get("stop_reason") in INCOMPLETE
         return self._release("incomplete" if is_cut else "completed")

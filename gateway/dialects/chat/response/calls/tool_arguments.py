@@ -63,6 +63,20 @@ def to_ending(arguments: str, *, is_shown: bool, may_be_cut: bool) -> Ending | N
     return None if cut is None else Ending(cut, CUT, is_cut=True)
 
 
+def to_input(arguments: str) -> Any:
+    """Return arguments that a client has got, perhaps cut. Raises ValueError for those that cannot be made an object.
+
+    Claude's are passed on as they are.
+    """
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        ending = to_ending(arguments, is_shown=True, may_be_cut=True)
+        if ending is None:
+            raise
+        return orjson.loads(arguments + ending.text)
+
+
 def is_object(text: str) -> bool:
     """Return whether `text` is one complete JSON object, of a depth that a client can give back."""
     try:
