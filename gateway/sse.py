@@ -26,6 +26,7 @@ CR, LF = 0x0D, 0x0A
 SHORT_TAIL = 4096
 
 
+NAMED = b"event: "
 # In front of the payload of an event so named. No JSON begins like it, so that it is taken for no other payload.
 ERROR_EVENT = b"event: error\n"
 # How lines of an event stream begin.
@@ -40,11 +41,15 @@ NO_CONTENT: Final = re.compile(rb"(?::.*|null|\[\]|ping|pong|heartbeat|keep-?ali
 
 
 class EventParser:
-    """Collects `data` payloads from the pieces of an event stream."""
+    """Collects `data` payloads from the pieces of an event stream.
 
-    __slots__ = ("_after_cr", "_data", "_name", "_size", "_tail")
+    `named`: the beginning of names that are kept, as `event: NAME` on a line in front of the payload.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_after_cr", "_data", "_name", "_named", "_size", "_tail")
+
+    def __init__(self, named: bytes = b"") -> None:
+        self._named = named
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False  # the last piece ended in a CR, to which a LF at the start of the next belongs
         self._data: list[bytes] = []  # the data lines of the event that is still open
@@ -110,7 +115,16 @@ class EventParser:
         if name in FAILURES:
             payloads.append(ERROR_EVENT + payload)
         elif payload and name not in SIGNS_OF_LIFE:
-            payloads.append(payload)
+            is_kept = self._named and name.startswith(self._named)
+            payloads.append(b"event: %b\n%b" % (name, payload) if is_kept else payload)
+
+
+def name_and_payload(payload: bytes) -> tuple[bytes, bytes]:
+    """Return the name that the parser has kept with a payload, and the payload alone."""
+    if not payload.startswith(NAMED):
+        return b"", payload
+    name, _, payload = payload.removeprefix(NAMED).partition(b"\n")
+    return name, payload
 
 
 def holds_events(body: bytes) -> bool:

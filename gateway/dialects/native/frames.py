@@ -1,6 +1,8 @@
 """Single frames of a Messages stream: their names, their data, and the failures that they report."""
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 
@@ -10,7 +12,21 @@ from gateway.dialects.native.errors import TYPE, to_relayed
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, UpstreamError
 from gateway.json_values import check_answer_values, to_mapping
-from gateway.sse import meant_by
+from gateway.sse import FAILURES, SIGNS_OF_LIFE, meant_by
+
+# A frame in the form that goes to clients. Any other is written again.
+FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")
+KINDS = (
+    b"message_start",
+    b"content_block_start",
+    b"content_block_delta",
+    b"content_block_stop",
+    b"message_delta",
+    b"message_stop",
+)
+# Where data name their type. Within a text a quotation mark has a backslash in front.
+TYPES: Final[Mapping[bytes, re.Pattern[bytes]]] = {kind: re.compile(rb'"type"\s*:\s*"' + kind + b'"') for kind in KINDS}
+ANY_TYPE = re.compile(rb'"type"\s*:\s*"(' + b"|".join(KINDS) + rb')"')
 
 
 def name_and_data(frame: bytes) -> tuple[bytes, bytes]:
@@ -27,6 +43,25 @@ def name_and_data(frame: bytes) -> tuple[bytes, bytes]:
     if not isinstance(kind, str):
         raise UpstreamError("The upstream's stream is not one of Messages.")
     return kind.encode(), payload
+
+
+def is_usual(name: bytes, payload: bytes) -> bool:
+    """Return whether clients read the frame by its name and by its data."""
+    named = TYPES.get(name)
+    return named is not None and named.search(payload) is not None
+
+
+def to_usual(name: bytes, payload: bytes) -> tuple[bytes, bytes]:
+    """Return a name and data that clients know, of a frame that has its type in only one of both."""
+    if name in TYPES:
+        is_empty = not meant_by(payload) or DONE_FORMS.match(payload)
+        return name, orjson.dumps({**({} if is_empty else to_object(payload)), "type": name.decode()})
+    if name in FAILURES:
+        return b"error", payload
+    if name in SIGNS_OF_LIFE:
+        return b"ping", payload
+    told = ANY_TYPE.search(payload)
+    return (told[1], payload) if told is not None else (name, payload)
 
 
 def to_object(payload: bytes) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from gateway.dialects.json_body import JsonBody
 from gateway.dialects.native.answer import to_answered, to_origin
 from gateway.dialects.native.blocks import BlockOrder, to_deltas, to_usual_deltas
 from gateway.dialects.native.calls import StreamedCall, may_be_cut, to_meant_name, to_own_id, with_cut_call, with_name
-from gateway.dialects.native.frames import is_whole, name_and_data, to_failure, to_object
+from gateway.dialects.native.frames import (
+    FRAME,
+    is_usual,
+    is_whole,
+    name_and_data,
+    to_failure,
+    to_object,
+    to_usual,
+)
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import counted, to_stop_reason, to_usage, without_lost_input
 from gateway.dialects.reply import Reply, empty_message
@@ -31,8 +39,6 @@ from gateway.messages.usage import to_cost
 from gateway.sse import END, to_event
 from gateway.upstream.models.target import signs_thinking
 
-# A frame in the form that goes to clients. Any other is written again.
-FRAME = re.compile(rb"event: (\S+)\ndata: ([^\n]*)")
 MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
@@ -202,10 +208,11 @@ class NativeStream:
 
     def _take_frame(self, frame: bytes) -> tuple[bytes, ...]:
         found = FRAME.fullmatch(frame)
-        if found is not None:
-            name, payload = found[1], found[2]
-        else:
-            name, payload = name_and_data(frame)
+        name, payload = name_and_data(frame) if found is None else found.groups()
+        if not is_usual(name, payload):
+            name, payload = to_usual(name, payload)
+            found = None
+        if found is None:
             frame = to_event(name, payload).removesuffix(END)
         match name:
             case b"content_block_delta" | b"content_block_start" | b"content_block_stop":

@@ -14,8 +14,10 @@ from gateway.errors import GatewayError
 from gateway.json_values import has_too_many_values
 from gateway.messages.events import PING
 from gateway.messages.notes import Note
-from gateway.sse import ERROR_EVENT, EventParser, meant_by, without_mark
+from gateway.sse import EventParser, meant_by, name_and_payload, without_mark
 
+# How the names of its events begin: some servers write the type there only.
+NAMES = b"response."
 LAST_EVENTS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
 
 
@@ -28,7 +30,7 @@ class ResponsesStream:
 
     def __init__(self, reply: Reply, *, opened: bool = False, collects: bool = False) -> None:
         self._message = MessageStream(reply, opened=opened, collects=collects)
-        self._parser = EventParser()
+        self._parser = EventParser(NAMES)
         self._writer = ChunkWriter(reply.upstream_model, reply.max_tokens, reply.offered)
         self._form = BodyForm()
         self._mark = b""  # the start of a byte order mark
@@ -105,7 +107,7 @@ class ResponsesStream:
         return self._message.fail(error)
 
     def _to_chunks(self, payload: bytes) -> bytes:
-        payload = payload.removeprefix(ERROR_EVENT)
+        name, payload = name_and_payload(payload)
         if payload[:1] != b"{":
             payload = meant_by(payload)
             if not payload or DONE_FORMS.match(payload):
@@ -122,8 +124,20 @@ class ResponsesStream:
             return b""
         if isinstance(event.get("choices"), list):  # of a server that speaks chat here
             return b"data: %b\n\n" % payload
+        event = _typed(name, event) if name else event
         chunks = written(self._writer.to_chunks(event))
         return chunks + DONE_EVENT if str(event.get("type")) in LAST_EVENTS else chunks
+
+
+def _typed(name: bytes, event: dict[str, Any]) -> dict[str, Any]:
+    """Give an event the type that only its name has. The type of a failure may be its own."""
+    kind = name.decode("ascii", "replace")
+    if kind == "error" and event.get("type") not in ("error", "response.failed"):
+        event = {"error": event} if "error" not in event else event
+        event["type"] = kind
+    elif kind and not event.get("type"):
+        event["type"] = kind
+    return event
 
 
 def to_chat_stream(body: bytes, writer: ChunkWriter) -> bytes:

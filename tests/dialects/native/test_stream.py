@@ -176,7 +176,19 @@ def numbered(frame: bytes) -> bytes:
     return b"id: 7\n" + frame
 
 
-@pytest.mark.parametrize("spell", [unnamed, unspaced, numbered])
+def untyped(frame: bytes) -> bytes:
+    return re.sub(rb'"type":"(?:content_block|message)_\w+",?', b"", frame)
+
+
+def untyped_with_a_mark(frame: bytes) -> bytes:
+    return untyped(frame).replace(b"event: message_stop\ndata: {}", b"event: message_stop\ndata: [DONE]")
+
+
+def misnamed(frame: bytes) -> bytes:
+    return re.sub(rb"event: (?:content_block|message)_\w+", b"event: message", frame)
+
+
+@pytest.mark.parametrize("spell", [unnamed, unspaced, numbered, untyped, untyped_with_a_mark, misnamed])
 def test_frames_in_other_spellings_arrive_as_the_canonical_ones(spell: Callable[[bytes], bytes]) -> None:
     signed = event("content_block_start", index=1, content_block={"type": "redacted_thinking", "data": "data-1"})
     frames = [BEGINNING.partition(b"\n\n")[0] + b"\n\n", BLOCK_START, text_delta("a"), event("ping")]
@@ -186,6 +198,21 @@ def test_frames_in_other_spellings_arrive_as_the_canonical_ones(spell: Callable[
     told, plain = (run(NativeStream(reply), *pieces) for pieces in (map(spell, frames), frames))
     assert b"data-1" not in told
     assert fold_stream(told) == fold_stream(plain)
+    assert re.findall(rb"event: (\w+)", told) == re.findall(rb"event: (\w+)", plain)
+
+
+def test_text_about_the_type_of_an_event_is_no_type() -> None:
+    text = '{"type":"content_block_delta"}'
+    told = untyped(text_delta(text)) + text_delta(text)
+    shown = run(stream(), BEGINNING, told, event("content_block_stop", index=0), LAST)
+    assert fold_stream(shown)["content"] == [{"type": "text", "text": text * 2}]
+
+
+@pytest.mark.parametrize("name", ["exception", "fatal"])
+def test_failure_under_another_name_of_its_event_is_one(name: str) -> None:
+    converter = stream()
+    converter.feed(BEGINNING + OVERLOADED.replace(b"event: error", f"event: {name}".encode()))
+    assert isinstance(converter.failure, Overloaded)
 
 
 def test_usage_and_fields_that_the_upstream_left_out_are_filled_in() -> None:

@@ -1,5 +1,6 @@
 """Answers of the Responses API: the same message as JSON and as a stream that is cut anywhere."""
 
+import re
 from typing import Any
 
 import orjson
@@ -357,3 +358,20 @@ def test_chunks_of_chat_are_read() -> None:
     ]
     chunks = [b"data: %b\n\n" % orjson.dumps({"choices": [choice]}) for choice in choices]
     assert collected(*chunks, b"data: [DONE]\n\n")["content"] == [SAID]
+
+
+@pytest.mark.parametrize("kind", [None, "server_overloaded", "error"])
+@pytest.mark.parametrize("is_within", [True, False])
+def test_event_named_error_is_a_failure_whatever_type_its_data_have(kind: str | None, is_within: bool) -> None:
+    error = {"code": "server_is_overloaded", "message": "Overloaded."} | ({} if kind is None else {"type": kind})
+    converter = stream()
+    told(converter, b"event: error\ndata: " + orjson.dumps({"error": error} if is_within else error) + b"\n\n")
+    assert isinstance(converter.failure, Overloaded)
+
+
+def test_types_in_the_names_of_events_only_are_read() -> None:
+    typed = to_stream(ITEMS)
+    untyped = re.sub(rb'(?:event: [^\n]*\n)?data: {"type":"(response\.[\w.]+)",', rb"event: \1\ndata: {", typed)
+    assert untyped.count(b'"type":"response.') == 0 < untyped.count(b"event: response.")
+    for cut in range(0, len(untyped), 7):
+        assert collected(untyped[:cut], untyped[cut:]) == WHOLE

@@ -1,5 +1,6 @@
 """Answers of servers that speak Messages as only some of them do: vendors, engines, and proxies."""
 
+import re
 from typing import Final
 
 from tests.e2e.vendor_answers import messages as native
@@ -25,6 +26,11 @@ SIGNED: Final = (
 CALLING: Final = (native.BEGUN, native.start(native.CALL_BLOCK), native.arguments(CITY), native.stop())
 CUT_CALLING: Final = (native.BEGUN, native.start(native.CALL_BLOCK), native.arguments('{"city": "Pa'), native.stop())
 CUT: Final = Meant(calls=(("get_weather", "cut"),), stop="max_tokens")
+
+
+def untyped(event: bytes) -> bytes:
+    """Return an event that has its type only in its name."""
+    return re.sub(rb'"type":"(?:content_block|message)_\w+",?', b"", event)
 
 
 MESSAGES: Final = (
@@ -241,6 +247,17 @@ MESSAGES: Final = (
         "vllm: the input is a text without its last bracket",
         CALL,
         native.message({**native.CALL_BLOCK, "input": CITY[:-1]}, stop_reason="tool_use"),
+    ),
+    raw(
+        "proxy: types in the names of events only",
+        HELLO,
+        *map(untyped, (native.BEGUN, *TEXT, native.end(), native.OVER)),
+    ),
+    raw("proxy: a call with types in names only", CALL, *map(untyped, (*CALLING, native.end("tool_use"), native.OVER))),
+    raw(
+        "proxy: all events have one name",
+        HELLO,
+        *[re.sub(rb"event: \w+", b"event: message", one) for one in (native.BEGUN, *TEXT, native.end(), native.OVER)],
     ),
     whole("proxy: content is one block", HELLO, native.message() | {"content": {"type": "text", "text": "Hello"}}),
     whole("proxy: data around it", HELLO, {"success": True, "data": native.message({"type": "text", "text": "Hello"})}),

@@ -1,6 +1,9 @@
 """Answers of servers that speak Responses as only some of them do: vendors, engines, and proxies."""
 
+import re
 from typing import Any, Final
+
+import orjson
 
 from tests.e2e.vendor_answers import responses as items
 from tests.e2e.vendor_answers.script import (
@@ -19,6 +22,7 @@ from tests.e2e.vendor_answers.shapes import raw
 
 IT: Final = items.TEXT_ITEM
 TOLD: Final = (items.BEGUN, items.added(IT), items.text("Hello"), items.done(IT))
+FAILED: Final = {"code": "server_error", "message": "upstream failed"}
 PART: Final[Json] = {"type": "output_text", "text": "Hello", "annotations": []}
 
 
@@ -26,7 +30,32 @@ def part(kind: str, name: str, value: Any, **fields: Any) -> bytes:
     return items.event(kind, **{"item_id": "msg_1", "output_index": 0, "content_index": 0, **fields}, **{name: value})
 
 
+def named_error(**fields: str) -> bytes:
+    return b"event: error\ndata: " + orjson.dumps(fields) + b"\n\n"
+
+
+def untyped(event: bytes) -> bytes:
+    """Return an event that has its type only in its name."""
+    return re.sub(rb'data: {"type":"(response\.[\w.]+)",', rb"event: \1\ndata: {", event)
+
+
+CALLING: Final = (items.BEGUN, items.added(items.CALL_ITEM), *items.arguments(*items.PIECES))
+
 RESPONSES: Final = (
+    raw("proxy: types in the names of events only", HELLO, *map(untyped, (*TOLD, items.end(IT)))),
+    raw("proxy: a call with types in names only", CALL, *map(untyped, (*CALLING, items.end(items.CALL_ITEM)))),
+    raw(
+        "proxy: a failure with types in names only",
+        Meant("Hel", error=502),
+        *map(untyped, (items.BEGUN, items.added(IT), items.text("Hel"), items.end(kind="failed", error=FAILED))),
+    ),
+    *[
+        raw(f"proxy: an error of {kind or 'no'} type", Meant(error=529), items.BEGUN, named_error(**error))
+        for kind, error in {
+            "its own": {"type": "server_overloaded", "code": "server_is_overloaded", "message": "Overloaded."},
+            "": {"code": "server_is_overloaded", "message": "Overloaded."},
+        }.items()
+    ],
     raw(
         "proxy: no end of the item",
         CALL,
