@@ -4,14 +4,14 @@ Where Messages has the same field, it is used, so that every upstream dialect re
 names, which the gateway takes beside Anthropic's fields, and each upstream dialect carries or notes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.clients.fields import to_flag, to_object
 from gateway.dialects.clients.tools import ToolRegistry
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shorten
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import Target
 from gateway.upstream.routes.route import Route
@@ -19,6 +19,9 @@ from gateway.upstream.routes.route import Route
 # Most tokens of an answer where neither the client nor the model's entry in the list sets a limit. Every Claude since
 # 3.7 takes it; upstreams with a default are not sent it.
 DEFAULT_MAX_TOKENS: Final = 32_000
+# Notes travel in a header; a client that sends hundreds of unknown fields gets the first ones.
+MAX_NOTED: Final = 10
+STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
 ANTHROPIC_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority"})
 CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 
@@ -121,3 +124,12 @@ def note_ignored(body: Mapping[str, Any], reasons: Mapping[str, str], notes: lis
     for name, reason in reasons.items():
         if body.get(name):
             notes.append(Note("dropped", name, reason))
+
+
+def note_unknown(given: Mapping[str, Any], known: Collection[str], path: str, notes: list[Note]) -> None:
+    """Note the fields of a request, or of an object at `path` in one, that nothing reads."""
+    prefix = f"{path}." if path else ""
+    unknown = [name for name, value in given.items() if name not in known and value is not None]
+    notes += [
+        Note("dropped", shorten(prefix + name), "the gateway knows no such field") for name in unknown[:MAX_NOTED]
+    ]

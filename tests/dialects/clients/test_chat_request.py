@@ -351,3 +351,19 @@ def test_image_that_is_not_base64_is_refused_by_its_place(data: str) -> None:
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     with pytest.raises(InvalidRequest, match=r"messages\.0\.content\.0"):
         converted({"messages": [{"role": "user", "content": [image]}]})
+
+
+def test_settings_of_responses_sent_to_chat_are_carried_or_noted() -> None:
+    schema = {"name": "city", "schema": {"type": "object"}}
+    asked = converted(
+        {
+            "input": [{"role": "user", "content": "hi"}],
+            "text": {"verbosity": "low", "format": {"type": "json_schema", **schema}},
+            "include": ["reasoning.encrypted_content", "web_search_call.results"],
+            "truncation": "auto",
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+    )
+    assert asked.request["verbosity"] == "low"
+    assert asked.request["response_format"] == {"type": "json_schema", "json_schema": schema}
+    assert [note.field for note in asked.notes] == ["include.1", "truncation", "stream_options.continuous_usage_stats"]

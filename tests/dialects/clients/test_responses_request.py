@@ -1,8 +1,9 @@
 """Responses requests of clients as Messages requests."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from openai.types.responses import ResponseIncludable
 
 from gateway.context import Context
 from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
@@ -226,8 +227,28 @@ def test_fields_that_reach_no_upstream_are_noted() -> None:
     }
     asked = converted(USER, tools=[tool], include=["message.output_text.logprobs"], top_logprobs=2)
     fields = ["tools.0.allowed_callers", "tools.0.async", "tools.0.defer_loading", "tools.0.output_schema"]
-    assert [note.field for note in asked.notes] == [*fields, "include", "top_logprobs"]
+    assert [note.field for note in asked.notes] == [*fields, "include.0", "top_logprobs"]
     assert "top_logprobs" not in asked.request
+
+
+def test_parts_that_no_response_has_are_noted_where_they_are_to_be_included() -> None:
+    included = [*get_args(ResponseIncludable), "something.new"]
+    notes = converted(USER, include=included).notes
+    absent = [index for index, name in enumerate(included) if name != "reasoning.encrypted_content"]
+    assert [note.field for note in notes] == [f"include.{index}" for index in absent]
+    assert [note.reason for note in notes if "knows no such" in note.reason] == ["the gateway knows no such part"]
+    with pytest.raises(InvalidRequest, match=r"include\.0: Input should be a string"):
+        converted(USER, include=[1])
+
+
+def test_parts_of_settings_that_nothing_reads_are_noted() -> None:
+    settings = {
+        "reasoning": {"effort": "low", "new": 1, "off": None},
+        "text": {"verbosity": "low", "new": 1},
+        "stream_options": {"include_obfuscation": False, "new": 1},
+    }
+    notes = converted(USER, **settings).notes
+    assert [note.field for note in notes] == ["reasoning.new", "text.new", "stream_options.new"]
 
 
 def test_cache_breakpoints_of_instructions_and_results_are_kept() -> None:

@@ -44,7 +44,7 @@ OF_NO_CONSEQUENCE = {
     r"truncation: disabled|store: ": "what the gateway does in any case",
     r"metadata": "noted unless it is empty",
     r"(prompt_cache_options|reasoning|text): \w+$|\.format=\w+": "empty, or free text",
-    r"include: ": "reasoning is included in any case, and tools that run at OpenAI are left out",
+    r"include: .*reasoning\.encrypted_content": "it is included in any case",
     r"\.type=message|\.id=|\.status=|\.caller=|\.async=|\.logprobs=": "the conversation is the same without it",
     r"\.phase=": "set by the place of the message",
     r"AssistantMessage.*prompt_cache_breakpoint": "an answer can have none",

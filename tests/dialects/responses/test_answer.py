@@ -373,5 +373,5 @@ def test_types_in_the_names_of_events_only_are_read() -> None:
     typed = to_stream(ITEMS)
     untyped = re.sub(rb'(?:event: [^\n]*\n)?data: {"type":"(response\.[\w.]+)",', rb"event: \1\ndata: {", typed)
     assert untyped.count(b'"type":"response.') == 0 < untyped.count(b"event: response.")
-    for cut in range(0, len(untyped), 7):
+    for cut in range(0, len(untyped), 61):
         assert collected(untyped[:cut], untyped[cut:]) == WHOLE

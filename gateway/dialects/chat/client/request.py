@@ -11,9 +11,11 @@ from gateway.dialects.clients.content import marked, to_blocks, to_text_blocks, 
 from gateway.dialects.clients.fields import to_count, to_list, to_object, to_text
 from gateway.dialects.clients.parameters import (
     DEFAULT_MAX_TOKENS,
+    STREAM_OPTIONS,
     ClientAsking,
     ClientRequest,
     note_ignored,
+    note_unknown,
     to_choice,
     to_sampling_fields,
     to_tier_fields,
@@ -21,7 +23,9 @@ from gateway.dialects.clients.parameters import (
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.clients.turns import Turns, read_arguments
 from gateway.dialects.responses.client.input import add_items, declare_tools, to_items
+from gateway.dialects.responses.client.settings import note_absent_parts, note_truncation, to_text_fields
 from gateway.errors import InvalidRequest, shorten
+from gateway.json_values import to_mapping
 from gateway.messages.notes import Note
 from gateway.schemas.openai import PassThrough
 from gateway.upstream.models.target import Target
@@ -72,6 +76,7 @@ READ: Final = frozenset(
 )
 ROLES: Final = "assistant, developer, system, tool, user"
 PASSED_ON: Final = (frozenset(PassThrough.__annotations__) - READ) | {"top_k", "openai", "openrouter", "reasoning"}
+KNOWN: Final = READ | PASSED_ON
 
 
 def to_messages_request(body: Mapping[str, Any], asking: ClientAsking, registry: ToolRegistry) -> ClientRequest:
@@ -114,9 +119,12 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
     if "image" in to_list(body.get("modalities"), "modalities"):
         request["modalities"] = body["modalities"]
     asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
+    request |= {name: value for name, value in to_text_fields(body.get("text"), notes).items() if name not in request}
+    note_absent_parts(body.get("include"), notes)
+    note_truncation(body.get("truncation"), notes)
     note_ignored(body, IGNORED, notes)
-    unknown = [name for name in body if name not in READ and name not in PASSED_ON and body[name] is not None]
-    notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:10]]
+    note_unknown(to_mapping(body.get("stream_options")), STREAM_OPTIONS, "stream_options", notes)
+    note_unknown(body, KNOWN, "", notes)
 
 
 def length_of(body: Mapping[str, Any]) -> int | None:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from gateway.dialects.clients.content import to_text_blocks
-from gateway.dialects.clients.fields import to_count, to_list, to_object, to_text
+from gateway.dialects.clients.fields import to_count, to_object, to_text
 from gateway.dialects.clients.parameters import (
     DEFAULT_MAX_TOKENS,
+    STREAM_OPTIONS,
     ClientAsking,
     ClientRequest,
     note_ignored,
+    note_unknown,
     to_choice,
     to_sampling_fields,
     to_tier_fields,
@@ -21,8 +23,16 @@ from gateway.dialects.clients.parameters import (
 from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.clients.turns import Turns
 from gateway.dialects.responses.client.input import TRIGGER, add_items, declare_tools, to_items
+from gateway.dialects.responses.client.settings import (
+    NO_LOGPROBS,
+    STATELESS,
+    note_absent_parts,
+    note_truncation,
+    to_text_fields,
+)
 from gateway.dialects.responses.items import REASONING_SETTINGS
-from gateway.errors import InvalidRequest, shorten
+from gateway.errors import InvalidRequest
+from gateway.json_values import to_mapping
 from gateway.messages.notes import Note
 from gateway.schemas.openai import ReasoningEffort
 from gateway.upstream.models.target import Target
@@ -36,12 +46,11 @@ REFUSED: Final = {
 IGNORED: Final = {
     "client_metadata": "no upstream takes it",
     "max_tool_calls": "it limits hosted tools, which are not available here",
-    "metadata": "the gateway stores no responses",
-    "top_logprobs": "log probabilities are given to clients of chat completions only",
-    "store": "the gateway stores no responses",
+    "metadata": STATELESS,
+    "top_logprobs": NO_LOGPROBS,
+    "store": STATELESS,
 }
 PASSED_ON: Final = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "user")
-LOGPROBS: Final = "message.output_text.logprobs"
 # Of no consequence, or read by name.
 READ: Final = frozenset({
     *REFUSED, *IGNORED, *PASSED_ON, "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls",
@@ -49,8 +58,7 @@ READ: Final = frozenset({
     "service_tier", "truncation",
 })  # fmt: skip
 EFFORTS: Final = get_args(ReasoningEffort)
-# Notes travel in a header; a client that sends hundreds of unknown fields gets the first ones.
-MAX_NOTED: Final = 10
+READ_OF_REASONING: Final = frozenset({*REASONING_SETTINGS, "effort", "generate_summary"})
 
 
 def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> tuple[ClientRequest, bool]:
@@ -100,28 +108,11 @@ def _add_parameters(body: Mapping[str, Any], target: Target, asked: ClientReques
     summary = reasoning.get("summary") or reasoning.get("generate_summary")
     if settings or summary:
         request["reasoning"] = settings | ({"summary": summary} if summary else {})
-    if LOGPROBS in to_list(body.get("include"), "include"):
-        notes.append(Note("dropped", "include", IGNORED["top_logprobs"]))
-    _add_text(to_object(body.get("text") or {}, "text"), asked)
+    note_unknown(reasoning, READ_OF_REASONING, "reasoning", notes)
+    request |= to_text_fields(body.get("text"), notes)
+    note_absent_parts(body.get("include"), notes)
     asked.session = body.get("prompt_cache_key") if isinstance(body.get("prompt_cache_key"), str) else None
-    if body.get("truncation") == "auto":
-        notes.append(Note("dropped", "truncation", "a conversation that does not fit is refused, never cut"))
+    note_truncation(body.get("truncation"), notes)
     note_ignored(body, IGNORED, notes)
-    unknown = [name for name in body if name not in READ and body[name] is not None]
-    notes += [Note("dropped", shorten(name), "the gateway knows no such field") for name in unknown[:MAX_NOTED]]
-
-
-def _add_text(text: Mapping[str, Any], asked: ClientRequest) -> None:
-    if text.get("verbosity") is not None:
-        asked.request["verbosity"] = text["verbosity"]
-    wanted = to_object(text.get("format") or {}, "text.format")
-    match wanted.get("type", "text"):
-        case "text":
-            return
-        case "json_schema":
-            schema = {name: value for name, value in wanted.items() if name != "type" and value is not None}
-            asked.request["response_format"] = {"type": "json_schema", "json_schema": {"name": "output", **schema}}
-        case "json_object":
-            asked.request["response_format"] = {"type": "json_object"}
-        case kind:
-            raise InvalidRequest(f"text.format.type: {shorten(str(kind))!r} is not available here")
+    note_unknown(to_mapping(body.get("stream_options")), STREAM_OPTIONS, "stream_options", notes)
+    note_unknown(body, READ, "", notes)
