@@ -58,23 +58,45 @@ STREAMS: Final = (
         calls(call(CITY, 0)),
         CALLED,
     ),
-    peculiar(
-        streamed(
-            "engine: the name behind the id",
-            CALL,
-            calls(call("", 0, "a")),
-            calls(call(CITY, 0, None, "get_weather")),
-            CALLED,
-        )
+    streamed(
+        "engine: the name behind the id",
+        CALL,
+        calls(call("", 0, "a")),
+        calls(call(CITY, 0, None, "get_weather")),
+        CALLED,
     ),
-    peculiar(
-        streamed(
-            "engine: the name behind the arguments",
-            CALL,
-            calls(call(CITY, 0, "a")),
-            calls(call("", 0, None, "get_weather")),
-            CALLED,
-        )
+    streamed(
+        "engine: the name behind the arguments",
+        CALL,
+        calls(call(CITY, 0, "a")),
+        calls(call("", 0, None, "get_weather")),
+        CALLED,
+    ),
+    streamed(
+        "engine: the name in three pieces",
+        CALL,
+        *[calls(call("", 0, "a" if name == "get" else None, name)) for name in ("get", "_wea", "ther")],
+        calls(call(CITY, 0)),
+        CALLED,
+    ),
+    streamed(
+        "engine: the names of two calls in pieces",
+        BOTH,
+        *[
+            calls(call("", index, f"c{index}" if name == "get_" else None, name))
+            for index in (0, 1)
+            for name in ("get_", "weather")
+        ],
+        calls(call(CITY, 0), call(IN_LONDON, 1)),
+        CALLED,
+    ),
+    streamed(
+        "engine: a call behind one whose name comes last",
+        BOTH,
+        calls(call(CITY, 0, "a")),
+        calls(call(IN_LONDON, 1, "b", "get_weather")),
+        calls(call("", 0, None, "get_weather")),
+        CALLED,
     ),
     streamed(
         "engine: text between the pieces of a call",

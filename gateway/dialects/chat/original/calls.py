@@ -1,7 +1,8 @@
-"""Tool calls in a chat stream that is passed on: each has an index, and says its id, type and name once.
+"""Tool calls in a chat stream that is passed on: each has an index, and says its id and type once.
 
 Clients join pieces with equal indices by appending each field, so a repeated name becomes `bashbash` (openai 3.57.0),
-and calls without an index become one. Some servers send such chunks; they are corrected here.
+and calls without an index become one. Some servers send such chunks; they are corrected here, and names in
+`call_starts`.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.response.calls.tool_names import to_offered_name
+from gateway.dialects.chat.original.call_starts import with_meant_name
 from gateway.dialects.chat.response.delta import ARGUMENTS
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
@@ -30,7 +31,6 @@ class CallIndexes:
     _by_id: dict[str, int] = field(default_factory=dict)
     _by_index: dict[int, int] = field(default_factory=dict)
     _ids: list[str] = field(default_factory=list)
-    _named: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -51,14 +51,11 @@ class CallIndexes:
             return self._begin(call, call_id, index)
         if place == index and not call_id and not (function or {}).get("name") and "type" not in call:
             return call
-        rest = {name: value for name, value in call.items() if name not in ONCE} | {"index": place}
-        if isinstance(function, dict) and place in self._named:
-            rest["function"] = {name: value for name, value in function.items() if name != "name"}
-        return self._with_name(rest, place)
+        return {name: value for name, value in call.items() if name not in ONCE} | {"index": place}
 
     def begun(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Return a whole call with a type and an id of its own: the same object if it has them."""
-        return self._begin(call, call.get("id") or "", len(self))
+        """Return a whole call with a name, a type and an id of its own: the same object if it has them."""
+        return with_meant_name(self._begin(call, call.get("id") or "", len(self)), self.offered)
 
     def _find(self, call_id: str, index: int | None, *, starts: bool) -> int | None:
         """Return the place of the call that this is a piece of; None for a new one."""
@@ -78,20 +75,9 @@ class CallIndexes:
         self._by_id[known] = place
         if index is not None:
             self._by_index[index] = place
-        call = self._with_name(call, place)
         if index == place and known == call_id and call.get("type"):
             return call
         return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
-
-    def _with_name(self, call: dict[str, Any], place: int) -> dict[str, Any]:
-        """Return the call with the name of the offered tool that is meant: the same object if it has it, or none."""
-        function = call.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if not name or place in self._named:
-            return call
-        self._named.add(place)
-        meant = to_offered_name(name, self.offered) if self.offered else name
-        return call if meant == name else {**call, "function": {**(function or {}), "name": meant}}
 
 
 def to_calls(value: Any) -> list[dict[str, Any]]:

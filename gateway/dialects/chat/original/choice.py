@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.dialects.chat.original.answer import LIMITS, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
+from gateway.dialects.chat.original.call_starts import CallStarts
 from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.written_calls import reads_written_calls
@@ -28,8 +29,8 @@ class ChoiceStream:
     """
 
     __slots__ = (
-        "_has_written_calls", "_indexes", "_notes", "_reply", "_thought_name", "finish", "is_ended", "number", "order",
-        "text",
+        "_has_written_calls", "_indexes", "_notes", "_reply", "_starts", "_thought_name", "finish", "is_ended",
+        "number", "order", "text",
     )  # fmt: skip
 
     def __init__(self, number: int, reply: Reply, notes: list[Note]) -> None:
@@ -40,6 +41,7 @@ class ChoiceStream:
         self._indexes = CallIndexes(prefix, reply.offered)
         self._thought_name = "reasoning_content"
         self._has_written_calls = False
+        self._starts = CallStarts(reply.offered)
         self.order = CallOrder(notes)
         self.text = TextOfCalls(reply, prefix) if not number and reads_written_calls(reply) else None
         self.finish = Finish()
@@ -79,7 +81,9 @@ class ChoiceStream:
         finish = self.finish
         at_limit = meaning_of(finish.reason) in LIMITS
         may_be_cut = not finish.said or may_cut_calls(finish, self._reply)
-        rest = [{"tool_calls": [call]} for call in self.order.rest(may_be_cut=may_be_cut, at_limit=at_limit)]
+        calls = self.order.ordered(self._starts.rest())
+        calls = [*calls, *self.order.rest(may_be_cut=may_be_cut, at_limit=at_limit)]
+        rest = [{"tool_calls": [call]} for call in calls]
         rest += self._rest_of_text()
         if rest:
             delta = choice["delta"]
@@ -98,13 +102,13 @@ class ChoiceStream:
             return without_forbidden(delta, self._notes)
         told = delta["tool_calls"]
         calls = self._indexes.without_empty(to_calls(told))
-        pieces = [self._indexes.corrected(call) for call in calls]
+        pieces = [piece for call in calls for piece in self._starts.taken(self._indexes.corrected(call))]
         sent = self.order.ordered(pieces)
         if sent:
             delta["tool_calls"] = sent
         else:
             del delta["tool_calls"]
-        is_changed = calls is not told or sent is not pieces
+        is_changed = calls is not told or len(sent) != len(calls)
         return is_changed or any(one is not other for one, other in zip(sent, calls, strict=True))
 
     def _take_text(self, delta: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.chat.client.stream import KEEP_ALIVE
-from gateway.dialects.chat.original import call_order
+from gateway.dialects.chat.original import call_order, call_starts
 from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.calls.near_json import MAX_REST
@@ -571,8 +571,21 @@ def test_calls_of_a_choice_without_a_message_have_their_shape() -> None:
 
 NAMELESS = {"index": 0, "id": "a", "type": "function", "function": {"arguments": ""}}
 NAMED_LATER = {"index": 0, "function": {"name": "look", "arguments": "{}"}}
+LATE_NAME = {"index": 0, "function": {"name": "look"}}
 ODD_CALLS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a name in the second piece": ([NAMELESS, NAMED_LATER], "{}"),
+    "a name in pieces": (
+        [
+            {**CALL, "function": {"name": "lo", "arguments": ""}},
+            {"index": 0, "function": {"name": "o"}},
+            {"index": 0, "function": {"name": "k", "arguments": "{}"}},
+        ],
+        "{}",
+    ),
+    "a name behind the arguments": (
+        [{**NAMELESS, "function": {"arguments": '{"a"'}}, {"index": 0, "function": {"arguments": ":1}"}}, LATE_NAME],
+        '{"a":1}',
+    ),
     "a name with the marks of its template": (
         [{**CALL, "function": {"name": "look<|channel|>x", "arguments": "{}"}}],
         "{}",
@@ -591,13 +604,39 @@ def test_calls_have_the_name_of_an_offered_tool_and_arguments(case: str) -> None
     stream = OriginalStream(WITH_TOOLS, shows_usage=True)
     told = [stream.feed(chunk({"tool_calls": [piece]})) for piece in pieces]
     calls = calls_of(b"".join([*told, stream.feed(chunk({}, "tool_calls") + DONE)]))
-    assert "".join([call["function"].get("name") or "" for call in calls]) == "look"
+    assert [call["function"].get("name") for call in calls] == ["look", *[None] * (len(calls) - 1)]
     assert "".join([call["function"].get("arguments") or "" for call in calls]) == arguments
     if len(pieces) == 1:
         choice = {"index": 0, "message": {"tool_calls": pieces}, "finish_reason": "tool_calls"}
         body = to_passed_on(orjson.dumps({"choices": [choice]}), WITH_TOOLS).written or b""
         [call] = orjson.loads(body)["choices"][0]["message"]["tool_calls"]
         assert call["function"] == {"name": "look", "arguments": arguments}
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "length"])
+def test_call_whose_name_no_tool_has_ends_its_wait_with_the_stream_or_another_call(reason: str) -> None:
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    strange = {**CALL, "function": {"name": "elsewhere", "arguments": ""}}
+    assert stream.feed(chunk({"tool_calls": [strange]})) == b""
+    assert not stream.started
+    told = stream.feed(chunk({"tool_calls": [{**CALL, "index": 1, "id": "b"}]}))
+    assert [call["function"]["name"] for call in calls_of(told)] == ["elsewhere"]
+    more = stream.feed(chunk({}, reason) + DONE)
+    assert "look" in [call["function"].get("name") for call in calls_of(more)]
+
+
+def test_call_that_never_gets_a_name_is_passed_on_at_the_end() -> None:
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    told = stream.feed(chunk({"tool_calls": [NAMELESS]}) + chunk({}, "tool_calls") + DONE)
+    assert [call.get("id") for call in calls_of(told)] == ["a", None]
+    assert "".join([call["function"]["arguments"] for call in calls_of(told)]) == "{}"
+
+
+def test_arguments_that_wait_for_a_name_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_starts, "MAX_HELD", 10)
+    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    stream.feed(chunk({"tool_calls": [{**NAMELESS, "function": {"arguments": "x" * 11}}]}))
+    assert isinstance(stream.failure, UpstreamError)
 
 
 def test_finish_reason_that_is_an_empty_text_is_null() -> None:

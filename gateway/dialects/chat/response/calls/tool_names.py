@@ -34,10 +34,15 @@ def to_legal_name(name: str) -> str:
 
 
 def joined_name(begun: str, name: str, offered: Collection[str]) -> str:
-    """The offered tool named by these two pieces together or by the second alone; "" if there is none."""
+    """The offered tool named by these two pieces together or by the second alone; "" if there is none.
+
+    Of more than two pieces, the first two are the beginning of a name.
+    """
     if begun in offered:
         return ""
-    return next((joined for joined in (name, begun + name) if joined in offered and joined.startswith(begun)), "")
+    joined = begun + name
+    whole = next((named for named in (name, joined) if named in offered and named.startswith(begun)), "")
+    return whole or (joined if any(tool.startswith(joined) for tool in offered) else "")
 
 
 def _alike(name: str) -> str:
