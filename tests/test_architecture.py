@@ -71,6 +71,7 @@ NAMING_ROOMS = (
     ),
     *("gateway.dialects.chat.vocabulary", "gateway.dialects.chat.response.errors.error_body"),
     "gateway.dialects.chat.response.calls.call_markup",
+    "gateway.dialects.chat.response.calls.element_markup",
     *("gateway.dialects.chat.response.errors.client_error", "gateway.dialects.chat.response.errors.failure_words"),
     "gateway.web.api.client_setup",
 )

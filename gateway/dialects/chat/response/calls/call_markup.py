@@ -2,9 +2,9 @@
 
 Each model family has a form of its own: JSON within tags (Hermes, Qwen, Granite, Kimi, Mistral, Llama, LongCat,
 Nemotron, Command, InternLM, gpt-oss, older DeepSeek), or tags for each value (Qwen3-Coder, Seed, GLM, MiniMax, Step,
-DeepSeek from V3.2 on, and models that were trained on Claude's answers). Gemma quotes texts with marks of its own.
-Values in tags have no types; the schema of the tool that is called gives them. A text is read only if it is calls from
-beginning to end.
+DeepSeek from V3.2 on, and models that were trained on Claude's answers; MiniMax-M3: `element_markup`). Gemma quotes
+texts with marks of its own. Values in tags have no types; the schema of the tool that is called gives them. A text is
+read only if it is calls from beginning to end.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.calls.element_markup import MARK, read_elements
 from gateway.dialects.chat.response.calls.near_json import repaired
 from gateway.dialects.chat.response.calls.typed_values import to_typed
 
@@ -40,6 +41,7 @@ BEGINNINGS = (
     "<start_function_call>call:",
     "<function_calls>",
     "<｜tool_calls_begin｜>",
+    f"{MARK}<tool_call>",
 )
 FUNCTION = "<function="
 NAME = re.compile(r"[^\s<>{\[]*")
@@ -165,7 +167,7 @@ def starts_of_calls(text: str) -> Iterable[int]:
 def size_of_part(text: str) -> int:
     """The number of characters at the end that may be the start of a beginning."""
     for place in range(max(0, len(text) - LONGEST_BEGINNING), len(text)):
-        if text[place] not in "<[":
+        if text[place] not in "<[]":
             continue
         rest = text[place:]
         if any(beginning.startswith(rest) for beginning in BEGINNINGS) or PART_OF_DSML.fullmatch(rest):
@@ -257,6 +259,11 @@ def _read_gemma(text: str, _: Schemas) -> list[WrittenCall]:
     return _all_of(text, GEMMA, lambda found: _checked("", found[1], _unmarked(found[2])))
 
 
+def _read_elements(text: str, schemas: Schemas) -> list[WrittenCall]:
+    calls = read_elements(text, schemas)
+    return [WrittenCall("", name, orjson.dumps(arguments).decode()) for name, arguments in calls]
+
+
 def _unmarked(arguments: str) -> str:
     """Return Gemma's arguments as JSON: each second part is a text."""
     parts = GEMMA_QUOTE.split(arguments)
@@ -321,6 +328,7 @@ READERS: tuple[Callable[[str, Schemas], list[WrittenCall]], ...] = (
     _read_listed,
     _read_named,
     _read_gemma,
+    _read_elements,
     lambda text, schemas: _read_tags(text, schemas, QWEN_CODER),
     lambda text, schemas: _read_tags(text, schemas, GLM),
     lambda text, schemas: _read_tags(text, schemas, INVOKE),

@@ -12,7 +12,7 @@ WORDS = {"True": "true", "False": "false", "None": "null"}
 
 def to_typed(text: str, schema: Any) -> Any:
     """Return the value of a type that the schema allows; the text where it allows text, or no other type fits."""
-    types = frozenset(_types(schema, 0))
+    types = frozenset(types_of(schema))
     written = text.strip()
     try:
         value = orjson.loads(WORDS.get(written, written))
@@ -31,7 +31,8 @@ def to_typed(text: str, schema: Any) -> Any:
     return value if fits else text
 
 
-def _types(schema: Any, depth: int) -> Iterator[str]:
+def types_of(schema: Any, depth: int = 0) -> Iterator[str]:
+    """Yield the types of JSON that a schema allows."""
     if not isinstance(schema, dict) or depth > 4:
         return
     kind = schema.get("type")
@@ -39,7 +40,7 @@ def _types(schema: Any, depth: int) -> Iterator[str]:
     for name in ALTERNATIVES:
         branches = schema.get(name)
         for branch in branches if isinstance(branches, list) else ():
-            yield from _types(branch, depth + 1)
+            yield from types_of(branch, depth + 1)
     if kind is None and isinstance(schema.get("enum"), list):
         yield from map(_type_of, schema["enum"])
 

@@ -15,7 +15,7 @@ from gateway.dialects.reply import Reply
 from gateway.schemas.openai import ReasoningEntry
 
 # Most open models; Gemini and Gemma; gpt-oss on Bedrock; Seed; Mistral's Magistral (all 2025-11); Kimi's older ones;
-# gpt-oss on servers that leave its channels in the text.
+# gpt-oss on servers that leave its channels in the text; MiniMax-M3 (vLLM, 2026-06).
 TAGS = {
     "<think>": "</think>",
     "<thought>": "</thought>",
@@ -24,6 +24,7 @@ TAGS = {
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
     "<|channel|>analysis<|message|>": "<|end|>",
+    "<mm:think>": "</mm:think>",
 }
 OPENINGS = tuple(TAGS)
 CLOSINGS = tuple(TAGS.values())

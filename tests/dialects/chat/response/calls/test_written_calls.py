@@ -123,7 +123,34 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     ),
     "Llama": ('<|python_tag|>{"name": "look", "parameters": {"city": "A"}}', [("look", CITY)]),
 }
+M3 = "]<]minimax[>["
+M3_CALL = f'{M3}<tool_call>\n{M3}<invoke name="look">\n{M3}<city>A{M3}</city>\n{M3}</invoke>\n{M3}</tool_call>'
+# Arguments as elements of MiniMax-M3, and what they are.
+ELEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a text": (f"{M3}<city>A <b>bold</b>\nplace{M3}</city>", {"city": "A <b>bold</b>\nplace"}),
+    "a text without the mark at its end": (f"{M3}<city>A</city>\n", CITY),
+    "a number": (f"{M3}<many>3{M3}</many>", {"many": 3}),
+    "a list of items": (f"{M3}<days>{M3}<item>1{M3}</item>{M3}<item>2{M3}</item>{M3}</days>", {"days": ["1", "2"]}),
+    "a list as JSON": (f"{M3}<days>[1, 2]{M3}</days>", {"days": [1, 2]}),
+    "a list by its repeated name": (f"{M3}<days>a{M3}</days>{M3}<days>b{M3}</days>", {"days": ["a", "b"]}),
+    "an object": (
+        f"{M3}<place>\n{M3}<lat>1{M3}</lat>\n{M3}<names>{M3}<item>a{M3}</item>{M3}</names>\n{M3}</place>",
+        {"place": {"lat": "1", "names": ["a"]}},
+    ),
+    "objects in a list": (
+        f"{M3}<days>{M3}<item>{M3}<on>a{M3}</on>{M3}</item>{M3}<item>{M3}<on>b{M3}</on>{M3}</item>{M3}</days>",
+        {"days": [{"on": "a"}, {"on": "b"}]},
+    ),
+    "nothing": ("", {}),
+}
 TEXTS = {
+    "MiniMax-M3's text behind a call": f"{M3_CALL} and more",
+    "MiniMax-M3's call without its end": M3_CALL.partition(f"{M3}</invoke>")[0],
+    "MiniMax-M3's argument without its end": M3_CALL.replace(f"{M3}</city>", ""),
+    "MiniMax-M3's end of another argument": M3_CALL.replace("</city>", "</town>"),
+    "MiniMax-M3's text beside an element": M3_CALL.replace("<city>A", f"<city>A{M3}<b>B{M3}</b>"),
+    "MiniMax-M3's call of another tool": M3_CALL.replace("look", "smell"),
+    "MiniMax-M3's elements without end": f'{M3}<tool_call>{M3}<invoke name="look">' + f"{M3}<a>" * 5000,
     "text behind it": TAGGED + "That was it.",
     "a tool that was not offered": '<tool_call>{"name": "smell", "arguments": {}}</tool_call>',
     "an object without its end": '<tool_call>{"name": "look", "arguments": {}',
@@ -185,6 +212,18 @@ def test_calls_written_as_text_are_calls(case: str, size: int) -> None:
 
 
 # Texts in front of markup.
+@pytest.mark.parametrize("case", ELEMENTS)
+@pytest.mark.parametrize("size", [13, 10_000])
+def test_calls_written_as_elements_are_calls(case: str, size: int) -> None:
+    written, arguments = ELEMENTS[case]
+    text = f'{M3}<tool_call>\n{M3}<invoke name="look">\n{written}{M3}</invoke>\n{M3}</tool_call>'
+    calls = [("look", arguments), ("look", CITY)]
+    message = fold_events(told(*pieces(text + M3_CALL, size), finish(), **OFFERED).events)
+    assert (calls_of(message["content"]), message["stop_reason"]) == (calls, "tool_use")
+    answered = to_message(completion({"content": text + M3_CALL}), reply(**OFFERED))
+    assert calls_of(answered.message["content"]) == calls
+
+
 LEADS = {
     "words": "I look.\n\n",
     "words without a line end": "So: ",
