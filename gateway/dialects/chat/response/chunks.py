@@ -6,10 +6,12 @@ the standard library, and a half that ends a string is carried over to the chunk
 never meet become U+FFFD, as a browser would show them; one at the very end of the stream is left out.
 
 What has one meaning only is read though it is no JSON: control characters within a string, bytes that are no UTF-8 (as
-U+FFFD), and Python's NaN and Infinity, which stand where a model has no probability (as null).
+U+FFFD), and Python's NaN and Infinity, which stand where a model has no probability (as null); and an event behind the
+beginning of another answer's, on one line.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,9 @@ from gateway.json_values import MAX_VALUES, check_answer_values
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content", "refusal")
 # First halves of surrogate pairs; the second half may come in the next delta.
 HIGH = range(0xD800, 0xDC00)
+# The id of a chunk, and its delta before any content.
+ID = re.compile(rb'"id": ?"([^"]+)"')
+BARE_DELTA = b':{"role":"assistant",'
 
 
 class BrokenChunk(UpstreamError):
@@ -65,7 +70,8 @@ class ChunkDecoder:
     def _decode_loosely(self, payload: bytes) -> Any:
         """The standard library also reads what orjson could not write; the way back through orjson refuses that."""
         try:
-            chunk = json.loads(payload.decode("utf-8", "replace"), strict=False, parse_constant=_to_null)
+            text = _without_stale_start(payload).decode("utf-8", "replace")
+            chunk = json.loads(text, strict=False, parse_constant=_to_null)
             if isinstance(chunk, dict):
                 self._join(chunk)
             return orjson.loads(_paired(json.dumps(chunk, ensure_ascii=False)))
@@ -80,6 +86,19 @@ class ChunkDecoder:
                 self._halves[place] = text[-1]
                 text = text[:-1]
             holder[name] = _paired(text)
+
+
+def _without_stale_start(payload: bytes) -> bytes:
+    """Return the event behind the beginning of another answer's that a server's buffer kept (Z.AI, 2026).
+
+    Two ids and a cut in front of all content show that nothing of this answer is lost; others stay as they are.
+    """
+    start, mark, event = payload.partition(b"data: {")
+    delta = b"".join(start.partition(b'"delta"')[2].split())
+    stale, own = ID.search(start), ID.search(event)
+    if not mark or stale is None or own is None or stale[1] == own[1] or not BARE_DELTA.startswith(delta):
+        return payload
+    return b"{" + event
 
 
 def _to_null(_: str) -> None:

@@ -142,6 +142,43 @@ def test_a_payload_that_is_almost_json_is_read(payload: bytes, read: Json) -> No
     assert ChunkDecoder().decode(payload) == read
 
 
+STALE = b'{"id":"old","created":1,"choices":[{"index":0,"delta":{"role":"assistant","content":"a"}}]}'
+CONTENT_AT = STALE.index(b"content") + 1
+
+
+def glued(cut: int, event: Json) -> bytes:
+    return STALE[:cut] + b"data: " + orjson.dumps(event)
+
+
+@pytest.mark.parametrize("cut", [STALE.index(b",") + 1, STALE.index(b"choices"), CONTENT_AT - 2])
+def test_event_behind_the_beginning_of_another_answers_is_read(cut: int) -> None:
+    event = {"id": "new", "choices": [{"index": 0, "delta": {"content": "b"}}]}
+    decoder = ChunkDecoder()
+    assert (decoder.decode(glued(cut, event)), decoder.changes) == (event, 1)
+
+
+@pytest.mark.parametrize(
+    ("cut", "event"),
+    [
+        (CONTENT_AT, {"id": "new"}),
+        (len(STALE) - 5, {"id": "new"}),
+        (CONTENT_AT - 2, {"id": "old"}),
+        (CONTENT_AT - 2, {"choices": []}),
+        (5, {"id": "new"}),
+    ],
+    ids=[
+        "cut in its content",
+        "cut behind its content",
+        "of the same answer",
+        "without an id",
+        "cut in front of its id",
+    ],
+)
+def test_event_behind_a_beginning_that_may_be_of_the_same_answer_is_an_error(cut: int, event: Json) -> None:
+    with pytest.raises(UpstreamError, match="a chunk that is not JSON"):
+        ChunkDecoder().decode(glued(cut, event))
+
+
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b'"a"', b'"\\ud83d"', b'["\\ud83d"]'])
 def test_a_payload_that_is_no_object_is_an_error(payload: bytes) -> None:
     with pytest.raises(UpstreamError, match="a chunk that is not a JSON object"):
