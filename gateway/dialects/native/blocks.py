@@ -86,8 +86,12 @@ class BlockOrder:
         index = event.get("index")
         if kind == "thinking" and index != self._index and type(index) is int and index in self._closed:
             return b""  # a signature that comes after the end of its block
+        if (is_misplaced := self._kind is None or (kind is not None and not _holds(self._kind, kind))) and _is_empty(
+            told
+        ):
+            return b""
         self._input, output = {}, b""
-        if self._kind is None or (kind is not None and not _holds(self._kind, kind)):
+        if is_misplaced:
             output = self._change_to(kind, index)
         elif index != self._index:
             raise UpstreamError(DISORDER)
@@ -185,6 +189,11 @@ def to_usual_deltas(delta: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if part == "thinking" and isinstance(delta.get("signature"), str) and delta["signature"]:
         return [{"type": kind, part: value}, {"type": "signature_delta", "signature": delta["signature"]}]
     return usual
+
+
+def _is_empty(delta: Mapping[str, Any]) -> bool:
+    part = PARTS.get(str(delta.get("type")))
+    return part is not None and not delta.get(part)
 
 
 def _holds(block: str, kind: str) -> bool:

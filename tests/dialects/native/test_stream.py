@@ -324,6 +324,11 @@ DISORDERED: dict[str, tuple[bytes, list[tuple[str, Any]]]] = {
         [("text", "a")],
     ),
     "no block begins": (delta(0, text="a") + delta(0, text="b") + stop(0), [("text", "ab")]),
+    "an empty delta is of another block (litellm)": (
+        start(0, "thinking", **THOUGHT) + delta(0, thinking="Hm") + delta(0, partial_json="") + delta(0, text="")
+        + stop(0) + delta(0, text="") + start(1, "tool_use", **CALL) + delta(1, partial_json='{"a":1}') + stop(1),
+        [("thinking", "Hm"), ("tool_use", {"a": 1})],
+    ),
     "an empty block comes first": (
         start(0, "text", **TEXT) + stop(0) + start(1, "text", **TEXT) + delta(1, text="a") + stop(1),
         [("text", ""), ("text", "a")],
