@@ -16,6 +16,7 @@ from tests.e2e.vendor_answers import (
     messages,
     more_refusals,
     proxies,
+    recent,
     refusals,
     responses,
     shapes,
@@ -37,9 +38,16 @@ TABLES = {
         *engines.MARKUP,
         *proxies.STREAMS,
         *proxies.WHOLES,
+        *recent.CHAT,
     ),
-    "messages": (*messages.MESSAGES, *shapes.MESSAGES, *loose_messages.MESSAGES),
-    "responses": (*responses.STREAMS, *responses.WHOLES, *shapes.RESPONSES, *loose_responses.RESPONSES),
+    "messages": (*messages.MESSAGES, *shapes.MESSAGES, *loose_messages.MESSAGES, *recent.MESSAGES),
+    "responses": (
+        *responses.STREAMS,
+        *responses.WHOLES,
+        *shapes.RESPONSES,
+        *loose_responses.RESPONSES,
+        *recent.RESPONSES,
+    ),
 }
 
 
@@ -116,7 +124,9 @@ async def test_answer_of_a_vendor_is_read_by_clients_of_each_api(
 
 @pytest.mark.parametrize("stream", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("api", REQUESTS)
-@pytest.mark.parametrize("script", [*refusals.REFUSALS, *more_refusals.REFUSALS], ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    "script", [*refusals.REFUSALS, *more_refusals.REFUSALS, *recent.REFUSALS], ids=lambda script: script.name
+)
 async def test_refusal_of_a_vendor_has_the_status_that_it_means(
     client: aiohttp.ClientSession, upstream: MessagesServer, script: Script, api: str, stream: bool
 ) -> None:

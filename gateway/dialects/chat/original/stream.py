@@ -348,18 +348,20 @@ class OriginalStream:
 
     def _finished(self) -> bytes:
         """Return the end of the stream, with the finish reasons that clients wait for (opencode asks without end)."""
-        if not (self.started or self._chunks.last):
-            raise no_answer()
         told = [self._take_ending(None)]
-        self.done = self.started = True
         begun = [state for state in self._choices.values() if state.finish.has_choice]
         for state in begun or [self._first]:
             if state.is_ended:
                 continue
             choice = {"index": state.number, "delta": {}, "finish_reason": None}
             chunk = {**head_of(self._chunks.last), "model": self._reply.model, "choices": [choice]}
-            told += [self._event_of(state, delta, chunk) for delta in self._end(state, choice)]
+            rest = self._end(state, choice)
+            self.started = self.started or bool(rest)
+            told += [self._event_of(state, delta, chunk) for delta in rest]
             told.append(b"data: " + orjson.dumps(chunk) + END)
+        if not self.started:  # nothing, or a role alone
+            raise no_answer()
+        self.done = True
         return b"".join((*told, self._owed_usage(), DONE_EVENT))
 
     def _owed_usage(self) -> bytes:
