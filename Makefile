@@ -39,6 +39,7 @@ docs: $(VENV)/.development ## write docs/{compatibility,configuration,conversion
 
 fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP for some minutes
 	$(BIN)/python -m tests.support.fuzz
+	$(BIN)/python -m tests.support.patterns
 
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench

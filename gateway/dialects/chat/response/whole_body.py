@@ -4,14 +4,13 @@ Kept until its end. Some servers put the end of a stream behind it (9router issu
 lines.
 """
 
-import re
-from typing import Any
+from typing import Any, Final
 
 from gateway.dialects.chat.response.chunks import ChunkDecoder
 from gateway.dialects.json_body import JsonBody
 from gateway.errors import UpstreamError
 
-DONE = re.compile(rb"\s*(?:data: ?)?\[DONE\]\s*\Z")
+MARK: Final = b"[DONE]"
 
 
 class WholeBody(JsonBody):
@@ -37,4 +36,10 @@ class WholeBody(JsonBody):
 
 def to_completion(body: bytes) -> dict[str, Any]:
     """Return the whole answer. Raises BrokenChunk if the body is not one JSON object."""
-    return ChunkDecoder().decode(DONE.sub(b"", body))
+    return ChunkDecoder().decode(_without_mark(body))
+
+
+def _without_mark(body: bytes) -> bytes:
+    """Return what stands before `[DONE]` or `data: [DONE]`. Compared at the end alone: a body has megabytes."""
+    end = body.rstrip()
+    return end.removesuffix(MARK).rstrip().removesuffix(b"data:") if end.endswith(MARK) else body

@@ -38,7 +38,7 @@ from gateway.upstream.vendors.adaptation import Adaptation
 # Errors that may be about the request. OpenRouter's router says 404 and 503 too.
 REFUSALS = (InvalidRequest, NotFound, Overloaded, RequestTooLarge)
 # The whole answer of servers that give no reason (transformers serve 5.19, 2026-11).
-OPAQUE = re.compile(r"\s*(?:internal server error\.?)?\s*", re.IGNORECASE)
+OPAQUE = re.compile(r"\s*+(?:internal server error\.?)?\s*+", re.IGNORECASE)
 
 SPECIAL_RULES = (
     *REASONING_BACK_RULES,

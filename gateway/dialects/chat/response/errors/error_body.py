@@ -35,7 +35,9 @@ ECHO_KEYS = frozenset({"body", "ctx", "failed_generation", "input", "request", "
 # "litellm.BadRequestError: OpenAIException - <the server's words>", and what LiteLLM adds after them (1.108, 2026-11).
 WRAPPING = re.compile(r"^\s*(?:litellm\.)?\w*(?:Error|Exception): (?:litellm\.\w+: )?(?:\w*Exception - )?")
 ADDITION = re.compile(
-    r"\.?\s*(?:LiteLLM: model group|Received Model Group=|No fallback model group|To drop these, set).*$", re.DOTALL
+    r"(?:\.|(?<![.\s]))\s*+"
+    r"(?:LiteLLM: model group|Received Model Group=|No fallback model group|To drop these, set).*$",
+    re.DOTALL,
 )
 
 # A fault as Python writes it within a text (vLLM 0.32, SGLang 0.5.23, llama-cpp-python 0.3.36; 2026-11).

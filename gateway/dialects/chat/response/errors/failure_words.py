@@ -77,7 +77,7 @@ WORDINGS = (
         r"\bapi_key_invalid\b|\bapi key: \S{1,80} is invalid|\bapi key not found\b",  # Gemini, DeepSeek
         r"invalid (?:authentication|authorization|credentials|bearer|access token)",
         r"authentication (?:fails|failed|error)\b",  # DeepSeek, LiteLLM
-        r"(?:api|access|auth\w*|security) token\b.{0,40}?\b(?:is |has )?(?:invalid|expired|incorrect|not valid)",
+        r"(?:api|access|auth\w{0,40}|security) token\b.{0,40}?\b(?:is |has )?(?:invalid|expired|incorrect|not valid)",
         r"invalid_authentication_error|\bcould not validate credentials",  # Moonshot; FastAPI's own
         r"organization_restricted|account_deactivated|api_key_service_blocked",  # Groq, OpenAI, Gemini
         r"令牌(?:已过期|验证不正确|无效)|身份验证失败|无效的令牌|(?:api ?key|密钥).{0,8}(?:无效|错误|过期)",
