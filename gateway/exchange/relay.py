@@ -164,7 +164,7 @@ class Relay:
             self._write(data, now)
         if converter.failure is not None or converter.abandoned:
             answer.abort()
-        elif converter.done and self._lingering is None:
+        elif converter.done and self._lingering is None and not answer.has_ended:
             self._lingering = asyncio.get_running_loop().call_later(DONE_GRACE, answer.abort)
 
     def _send(self, data: bytes) -> None:

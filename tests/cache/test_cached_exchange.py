@@ -34,6 +34,8 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
 
+    has_ended: bool = False
+
     async def read(self, limit: int) -> bytes:
         return orjson.dumps(SAID)
 

@@ -43,6 +43,7 @@ class HeldAnswer:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     was_cancelled: bool = False
     status: int = 200
+    has_ended: bool = False
 
     @property
     def headers(self) -> dict[str, str]:

@@ -28,6 +28,8 @@ class OpenAnswer:
     receive: Callable[[bytes], None] | None = None
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
 
+    has_ended: bool = False
+
     async def read(self, limit: int) -> bytes:
         raise NotImplementedError
 

@@ -26,6 +26,7 @@ class ScriptedAnswer:
     body: bytes
     content_type: str = "text/event-stream"
     aborted: bool = False
+    has_ended: bool = False
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -93,6 +93,10 @@ class SocketAnswer:
     def headers(self) -> Mapping[str, str]:
         return self._parser.headers
 
+    @property
+    def has_ended(self) -> bool:
+        return self._connection is None
+
     async def read(self, limit: int) -> bytes:
         if self._connection is not None and declared_length(self._parser.headers) > limit:
             self.abort()

@@ -62,6 +62,10 @@ class Answer(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; a repeated header's values joined by ", ". Not to be asked for after `pump`."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body has come, or no more of it will."""
+
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamError over `limit` bytes or when cut short, UpstreamTimedOut on silence."""
 

@@ -247,6 +247,10 @@ class AiohttpAnswer:
     def headers(self) -> Mapping[str, str]:
         return self._headers
 
+    @property
+    def has_ended(self) -> bool:
+        return self.leave is None or self._response.content.at_eof()
+
     async def read(self, limit: int) -> bytes:
         if not self._response.content.at_eof() and declared_length(self._headers) > limit:
             self.abort()

@@ -6,6 +6,7 @@ reason to finish, then `[DONE]`. Any other stream goes the full way (`stream`).
 """
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -127,13 +128,16 @@ def _take_run(event: bytes, events: list[bytes], place: int, texts: list[str]) -
     end = len(events)
     while end > place and not events[end - 1].endswith(after):
         end -= 1
+    if end == place:
+        return place
     begin, behind = len(before), -len(after)
-    strings = [event[begin:behind] for event in events[place:end]]
+    run = events[place:end]
+    strings = list(map(itemgetter(slice(begin, behind)), run))
     # Their frames are compared all at once. A quote would end one of the strings, and make it two.
     try:
-        if (after + before).join([b"", *strings, b""]) != after + b"".join(events[place:end]) + before:
+        if b"".join((before, (after + before).join(strings), after)) != b"".join(run):
             return place
-        found = orjson.loads(b'["%b"]' % b'","'.join(strings)) if strings else []
+        found = orjson.loads(b'["%b"]' % b'","'.join(strings))
     except orjson.JSONDecodeError:
         return place
     if len(found) != len(strings):
