@@ -19,7 +19,8 @@ STARTS = 3  # of each target, for the time to its first answer
 SLOW_START = 5.0  # seconds; one that takes longer is started once
 SETTLE = 0.3  # seconds for a target to drop the streams of its last case
 STREAMS_FOR_MEMORY = 500
-ONLY_IN = {"direct": ("one",), "quiet": ("small",)}  # targets that only serve to be subtracted from another
+# Targets that only serve to be subtracted from another.
+ONLY_IN = {"direct": ("one",), "quiet": ("small",), "unstreamed": ("small", "code")}
 
 Say = Callable[[str], None]
 
