@@ -1,6 +1,7 @@
 """Costs of an exchange before and after it, for admission: from tokens and prices to nano-dollars."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -11,6 +12,7 @@ from gateway.access.records import NANO, PRESET
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import GatewayError, PermissionDenied
+from gateway.exchange.list_price import PriceOf, cost_of
 from gateway.exchange.plan import Plan, note_losses
 from gateway.exchange.reach import NOTHING_ELSE, Reach, reach_of
 from gateway.exchange.worst_case import UNCOUNTED, worst_case
@@ -131,10 +133,10 @@ def check_models(
     return reach
 
 
-def settle(admission: Admission, grant: Grant, plan: Plan) -> None:
+def settle(admission: Admission, grant: Grant, plan: Plan, table: RoutingTable) -> None:
     """Settle a finished exchange; where OpenRouter will know its cost later only, have that asked for."""
     record, upstream = plan.record, plan.route.upstream
-    used = to_used(record, plan.route.target.price or plan.unknown_price)
+    used = to_used(record, plan.route.target.price or plan.unknown_price, partial(table.price_of, upstream=upstream))
     admission.settle(grant, used)
     if record.estimated and record.cost is None and record.generation_id and upstream.flavor == "openrouter":
         admission.ledger.correct_later(to_late(grant, used, upstream))
@@ -146,16 +148,14 @@ def asked_tokens(request: Mapping[str, Any]) -> int:
     return asked if type(asked) is int else 0
 
 
-def to_used(record: UsageRecord, price: Price | None) -> Used:
+def to_used(record: UsageRecord, price: Price | None, price_of: PriceOf) -> Used:
     """Convert an exchange's record to its use. The upstream's own cost takes precedence over the price list."""
     source = "upstream"
     cost = record.cost
     if cost is None:
         source = "none" if price is None else "price"
-        if price is not None and record.output_tokens + record.input_tokens > 0:
-            cost = price.cost(
-                record.input_tokens, record.output_tokens, record.cache_read_tokens, record.cache_write_tokens
-            )
+        if price is not None and record.usage is not None and record.output_tokens + record.input_tokens > 0:
+            cost = cost_of(record.usage, price, price_of, is_native=record.dialect == "messages")
     nano = round(min((cost or 0.0) + record.hedge_cost, MAX_DOLLARS) * NANO)
     tokens = (record.input_tokens, record.cache_read_tokens, record.cache_write_tokens, record.output_tokens)
     read_anew, cache_read, cache_write, output = [min(count, MAX_TOKENS) for count in tokens]

@@ -378,7 +378,7 @@ class Exchange:
             closed(record)
             self.calibration.learn(record)
             if self.admission is not None and grant is not None:
-                settle(self.admission, grant, plan)
+                settle(self.admission, grant, plan, self.table)
             self.report(record)
 
     def report(self, record: UsageRecord) -> None:

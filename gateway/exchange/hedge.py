@@ -294,7 +294,7 @@ class Race(Generic[Result]):
         self.hedges.note(plan.route, seconds)
         price = plan.route.target.price
         tokens = plan.reply.input_estimate
-        winner.plan.record.hedge_cost += 0.0 if price is None else price.cost(tokens, 0)
+        winner.plan.record.hedge_cost += 0.0 if price is None else price.request + price.tokens_cost(tokens, 0)
         plan.record.input_tokens = tokens  # for the limits of its upstream
         self._show(loser, plan.attempted("hedged", seconds, "hedged"))
         plan.call.abandon()

@@ -44,7 +44,7 @@ def note_answer(
     origin.generation_id = redactor.identifier(origin.generation_id)
     record.served_model, record.provider, record.generation_id = origin.model, origin.provider, origin.generation_id
     record.cost, record.estimated, record.mismatched = origin.cost, origin.estimated, origin.mismatched
-    record.stop_reason = stop_reason
+    record.stop_reason, record.usage = stop_reason, usage
     record.input_tokens, record.output_tokens = usage["input_tokens"], usage["output_tokens"]
     record.cache_read_tokens = usage["cache_read_input_tokens"]
     record.cache_write_tokens = usage["cache_creation_input_tokens"]

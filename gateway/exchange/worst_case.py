@@ -12,6 +12,7 @@ from typing import Any, Final
 from gateway.access.admission import UnknownPrice
 from gateway.access.records import NANO, PRESET
 from gateway.access.reservation import Need
+from gateway.exchange.list_price import FAST_MODE, PRIORITY, REGION, REGIONS
 from gateway.exchange.reach import NOTHING_ELSE, Reach, joined, reach_of
 from gateway.messages.prompt import Prompt
 from gateway.messages.validation.fields import NAMESPACES
@@ -27,12 +28,9 @@ CALL_FEE: Final = 0.02
 RESULT_TOKENS: Final = 5000
 # What a model reads at most, where its list does not have that.
 USUAL_WINDOW: Final = 200_000
-# How much dearer faster answers are: Anthropic's fast mode, OpenAI's priority processing (prices of 2026-11).
-FAST_MODE: Final = 6.0
-PRIORITY: Final = 2.0
 LENGTHS: Final = ("max_tokens", "max_completion_tokens")
 FASTER_TIERS: Final = frozenset({"fast", "priority"})
-TIER_FIELDS: Final = frozenset({"speed", "service_tier", *NAMESPACES})
+TIER_FIELDS: Final = frozenset({"speed", "service_tier", "inference_geo", *NAMESPACES})
 
 
 @dataclass(slots=True)
@@ -61,7 +59,7 @@ class WorstCase:
             return Need(input=input_tokens, unpriced=self.unpriced)
         tokens = ceil(input_tokens * INPUT_MARGIN)
         price = self._price_for(tokens)
-        fixed = self.prompts * (price.request + tokens * max(price.input, price.cache_write))
+        fixed = self.prompts * (price.request + tokens * max(price.input, price.cache_write_hour))
         if self.calls:
             read = sum(self._read_at(tokens, call) for call in range(1, self.calls + 1))
             longer = self.calls * max(0, self.longest - most)
@@ -159,9 +157,10 @@ def factor_of(request: Mapping[str, Any]) -> float:
     if TIER_FIELDS.isdisjoint(request):
         return 1.0
     scopes = [request, *(scope for name in NAMESPACES if isinstance(scope := request.get(name), Mapping))]
+    region = REGION if any(scope.get("inference_geo") in REGIONS for scope in scopes) else 1.0
     if any(scope.get("speed") == "fast" for scope in scopes):
-        return FAST_MODE
-    return PRIORITY if any(scope.get("service_tier") in FASTER_TIERS for scope in scopes) else 1.0
+        return FAST_MODE * region
+    return (PRIORITY if any(scope.get("service_tier") in FASTER_TIERS for scope in scopes) else 1.0) * region
 
 
 def _filled_in(route: Route) -> dict[str, Any]:

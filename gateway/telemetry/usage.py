@@ -1,6 +1,8 @@
 """The usage record: one value an exchange fills, read by logs, metrics and calibration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.context import Context
 from gateway.messages.tokens.estimate import TokenEstimate
@@ -54,6 +56,7 @@ class UsageRecord:
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    usage: Mapping[str, Any] | None = field(default=None, repr=False)  # all that is billed, in Anthropic's fields
     estimated: bool = False
     mismatched: bool = False  # the upstream's counts do not add up
     size_estimate: TokenEstimate | None = None

@@ -11,7 +11,7 @@ from gateway.access.reservation import Need
 from gateway.exchange.reach import NOTHING_ELSE, Reach, reach_of
 from gateway.exchange.worst_case import CALL_FEE, RESULT_TOKENS, UNCOUNTED, WorstCase, dearest, worst_case
 from gateway.messages.prompt import Original, Prompt
-from gateway.upstream.models.prices import ASSUMED, Price
+from gateway.upstream.models.prices import ASSUMED, HOUR, Price
 from gateway.upstream.routes.policy import RequestPolicy, to_policy
 from gateway.upstream.routes.route import Candidate, Route, RouteRule, Upstream
 from gateway.upstream.routes.table import RoutingTable
@@ -127,12 +127,12 @@ def test_longer_answer_of_the_operators_rules_is_reserved() -> None:
 def test_need_of_a_plain_request() -> None:
     case = WorstCase(Price(1e-6, 2e-6, 1e-7, 4e-6, 0.5))
     need = case.to_need(1000, 300, 100)
-    assert need.want == within_rounding(0.5 * NANO + 1500 * 4000 + 300 * 2000)
-    assert need.least == within_rounding(0.5 * NANO + 1500 * 4000 + 100 * 2000)
+    assert need.want == within_rounding(0.5 * NANO + 1500 * 4000 * HOUR + 300 * 2000)
+    assert need.least == within_rounding(0.5 * NANO + 1500 * 4000 * HOUR + 100 * 2000)
     assert (need.input, need.unpriced) == (1000, "")
     assert case.to_need(1000, 300, 0).least == need.want, "a floor of 0 shortens no answer"
     assert case.to_need(1000, 300, 1024).least == need.want
-    assert replace(case, prompts=2).to_need(1000, 300, 0).want == within_rounding(need.want + 0.5 * NANO + 6e6)
+    assert replace(case, prompts=2).to_need(1000, 300, 0).want == within_rounding(need.want + 0.5 * NANO + 9.6e6)
     assert replace(case, answers=3).to_need(1000, 300, 0).want == within_rounding(need.want + 2 * 300 * 2000)
     assert replace(case, price=None, unpriced="m").to_need(7, 300, 0) == Need(input=7, unpriced="m")
 

@@ -16,9 +16,11 @@ FIELDS = {
 MILLION = 1_000_000
 # Prices per token are listed as decimal fractions: a product of one may exceed what was meant by its last digit.
 ROUNDING = 1e-9
-# Of the input's price, where no price for the cache is given (Anthropic's: 5 minutes, 1 hour).
+# Of the input's price, where no price for the cache is given (Anthropic's, for 5 minutes).
 CACHE_READ = 0.1
-CACHE_WRITE = 2.0
+CACHE_WRITE = 1.25
+# Of the price of an entry for 5 minutes: one for an hour costs twice as much as the input.
+HOUR = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,25 @@ class Price:
     request: float = 0.0
     bands: tuple[tuple[int, "Price"], ...] = ()
 
-    def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> float:
-        """US dollars of one request; `input_tokens` without those read from or written to a cache."""
+    @property
+    def cache_write_hour(self) -> float:
+        """Return the price of writing an entry that stays for an hour, where a model bills writing at all."""
+        return self.cache_write * HOUR if self.cache_write > self.input else self.cache_write
+
+    def tokens_cost(
+        self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0, for_hour: int = 0
+    ) -> float:
+        """US dollars of these tokens; `input_tokens` without those read from or written to a cache.
+
+        `for_hour`: how many of `cache_write` stay for an hour.
+        """
         price = self.for_prompt(input_tokens + cache_read + cache_write)
         return (
-            price.request
-            + input_tokens * price.input
+            input_tokens * price.input
             + output_tokens * price.output
             + cache_read * price.cache_read
             + cache_write * price.cache_write
+            + (min(for_hour, cache_write) * (price.cache_write_hour - price.cache_write) if for_hour else 0.0)
         )
 
     def for_prompt(self, tokens: int) -> "Price":
@@ -53,7 +65,7 @@ class Price:
 
 
 # Of a model with an unknown price: as Anthropic's own gateway counts it ($5 and $25 per million tokens).
-ASSUMED = Price(5e-6, 25e-6, 5e-7, 1e-5)
+ASSUMED = Price(5e-6, 25e-6, 5e-7, 6.25e-6)
 
 
 def price_per_million(prompt: float | None, completion: float | None) -> Price:
