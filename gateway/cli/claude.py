@@ -2,10 +2,10 @@
 
     eval "$(dragoman claude)" && claude
 
-The variables are those that Claude Code 2.1.197 reads. It knows Claude's windows by their names and takes 200,000
-tokens for any other; CLAUDE_CODE_MAX_CONTEXT_TOKENS corrects that, only for names without the prefix `claude-`, so
-a Claude of a million tokens gets `[1m]` after its name instead. An answer's limit is lowered to the model's, never
-raised: upstreams reserve credit for all of it.
+The variables are those that Claude Code 2.1.197 and 2.1.332 read. It knows Claude's windows by their names, and takes
+200,000 tokens for any other, since some version between the two a million; CLAUDE_CODE_MAX_CONTEXT_TOKENS corrects
+that. The older one ignores it for names with the prefix `claude-`, so a Claude of a million tokens gets `[1m]` after
+its name instead. An answer's limit is lowered to the model's, never raised: upstreams reserve credit for all of it.
 """
 
 import difflib
@@ -22,8 +22,8 @@ from gateway.cli.api import KEY_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Api, Api
 from gateway.cli.console import CommandError, Console, Exit, run_async
 from gateway.cli.options import Json
 
-# What Claude Code 2.1.197 assumes of names it does not know, and the least window at which it compacts by itself.
-ASSUMED_WINDOW: Final = 200_000
+# The window of most Claudes by their names, and the least one at which Claude Code compacts by itself.
+CLAUDE_WINDOW: Final = 200_000
 LONG_WINDOW: Final = 1_000_000
 LEAST_COMPACT_WINDOW: Final = 100_000
 ASSUMED_OUTPUT: Final = 32_000
@@ -149,13 +149,12 @@ def to_script(variables: dict[str, str], unset: list[str], shell: Shell) -> str:
 
 
 def _window(main: Chosen) -> dict[str, str]:
-    if main.window is None or main.window == ASSUMED_WINDOW or main.for_claude_code != main.name:
+    if main.window is None or main.for_claude_code != main.name:
         return {}
-    if not main.name.startswith(CLAUDE):
-        return {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(main.window)}
-    if main.window < ASSUMED_WINDOW:
-        return {"CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(main.window, LEAST_COMPACT_WINDOW))}
-    return {}
+    variables = {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(main.window)}
+    if main.name.startswith(CLAUDE) and main.window < CLAUDE_WINDOW:  # for versions that ignore the first
+        variables["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(max(main.window, LEAST_COMPACT_WINDOW))
+    return variables
 
 
 def _output(*chosen: Chosen) -> dict[str, str]:

@@ -23,12 +23,14 @@ NASTY = """it's $HOME "and" `more` \\ """
     [
         pytest.param(Chosen("big", 1_000_000, 64_000), "big", {WINDOW: "1000000"}, id="a long window of another name"),
         pytest.param(Chosen("big", 131_072, 64_000), "big", {WINDOW: "131072"}, id="a short window"),
-        pytest.param(Chosen("big", 200_000, 64_000), "big", {}, id="the window that is taken anyway"),
+        pytest.param(Chosen("big", 200_000, 64_000), "big", {WINDOW: "200000"}, id="the usual window"),
         pytest.param(Chosen("big", None, None), "big", {}, id="nothing known"),
         pytest.param(Chosen("claude-x", 1_000_000, 64_000), "claude-x[1m]", {}, id="a Claude with a long window"),
-        pytest.param(Chosen("claude-x", 128_000, 64_000), "claude-x", {COMPACT: "128000"}, id="a short Claude"),
-        pytest.param(Chosen("claude-x", 500_000, 64_000), "claude-x", {}, id="a Claude in between"),
-        pytest.param(Chosen("big", 200_000, 8_192), "big", {OUTPUT: "8192"}, id="short answers"),
+        pytest.param(
+            Chosen("claude-x", 128_000, 64_000), "claude-x", {WINDOW: "128000", COMPACT: "128000"}, id="short Claude"
+        ),
+        pytest.param(Chosen("claude-x", 500_000, 64_000), "claude-x", {WINDOW: "500000"}, id="a Claude in between"),
+        pytest.param(Chosen("big", None, 8_192), "big", {OUTPUT: "8192"}, id="short answers"),
     ],
 )
 @pytest.mark.covers("Agents · dragoman claude")
