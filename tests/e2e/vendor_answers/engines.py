@@ -73,6 +73,13 @@ STREAMS: Final = (
         CALLED,
     ),
     streamed(
+        "sglang: arguments that begin anew",
+        CALL,
+        calls(call("", 0, "a", "get_weather")),
+        calls({"index": 0, "id": None, "function": {"name": None, "arguments": CITY[:-1] + CITY}}),
+        CALLED,
+    ),
+    streamed(
         "engine: the name in three pieces",
         CALL,
         *[calls(call("", 0, "a" if name == "get" else None, name)) for name in ("get", "_wea", "ther")],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.chat.response.calls.near_json import NearJson, repaired
+from gateway.dialects.chat.response.calls.restarts import Restart
 from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED, Ending, is_object, to_ending
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
@@ -42,7 +43,8 @@ class OpenToolCall:
     `is_named`: whether the name is that of a tool that was offered. `ready`: whether its start has all it needs.
     `is_blank`: whether the arguments are an empty object so far, which is not shown, since others may replace it.
     `begun`: whether the arguments begin like an object, so that they can be shown while they come. `is_over`: whether
-    their last bracket has come. `is_valid`: whether they are known to be an object.
+    their last bracket has come. `is_valid`: whether they are known to be an object. `again`: their second
+    beginning.
     """
 
     id: str = ""
@@ -56,6 +58,7 @@ class OpenToolCall:
     is_valid: bool = False
     closed: bool = False
     reader: NearJson = field(default_factory=NearJson)
+    again: Restart | None = None
     _first: str = ""  # character of the arguments, behind white space
 
     @property
@@ -96,15 +99,26 @@ class OpenToolCall:
             # Most that come whole are valid, which orjson finds in a tenth of the time.
             self.is_over = self.is_valid = self.reader.is_over = True
         else:
-            fragment = self.reader.feed(fragment)
+            fragment = self._read(fragment)
             self.is_over = self.reader.is_over
         self.fragments.append(fragment)
         return fragment
 
+    def _read(self, fragment: str) -> str:
+        """Read a fragment; return what of it is new."""
+        shown = self.reader.feed(fragment) if self.again is None else self.again.add(fragment)
+        while True:
+            if self.again is not None and self.again.is_caught_up:
+                self.reader, self.again = self.again.reader, None
+            if self.again is not None or not self.reader.again:
+                return shown
+            self.again = Restart(self.arguments + shown)
+            shown += self.again.add(self.reader.again)
+
     def end(self, *, may_be_cut: bool) -> Ending:
         """Close the call. Raises UpstreamError if its arguments cannot be made one object."""
         self.closed = self.is_over = True
-        held = self.reader.end()
+        held = self.reader.end() + (self.again.rest if self.again is not None else "")
         if held:
             self.fragments.append(held)
         arguments = self.arguments

@@ -36,6 +36,8 @@ LITERALS: Final[Mapping[str, str]] = {
     "None": "null",
     "undefined": "null",
 }
+# Last characters of strings, objects and lists.
+VALUE_ENDS: Final = frozenset("\"'}]")
 # Noise behind a whole value: brackets too many, marks that a server's parser has left, the end of a fence.
 REST = re.compile(r"(?:[\s\]},;`]|</?\w{1,40}>|<\|\w{1,40}\|>)*+")
 MAX_REST = 64 * 1024
@@ -44,6 +46,7 @@ MAX_REST = 64 * 1024
 class NearJson:
     """Reads one object. `is_over` once its last bracket has come; what follows is not written.
 
+    `again`: the text from a brace behind a value on, where an object may begin anew; nothing is read behind it.
     `is_changed`: whether what was written differs from what was read. `is_in_string`: whether text without quotes,
     backslashes and control characters passes as it is, and changes nothing.
     """
@@ -55,6 +58,8 @@ class NearJson:
         "_quote",
         "_rest",
         "_rest_size",
+        "_tail",
+        "again",
         "is_changed",
         "is_in_string",
         "is_over",
@@ -65,6 +70,8 @@ class NearJson:
         self._held = ""  # what may be read in two ways until more has come
         self._is_number = False  # whether a number may go on
         self._quote = ""  # of the string that is open
+        self._tail = ""  # the last character in front of the text that is being read, but for white space
+        self.again = ""
         self.is_changed = False
         self.is_in_string = False
         self.is_over = False
@@ -82,12 +89,17 @@ class NearJson:
         if self._quote == '"' and STRING.fullmatch(text):
             self.is_in_string = True
             return text  # most pieces are part of one string
+        if self.again:
+            self.again += text
+            return ""
         written: list[str] = []
         at, end = 0, len(text)
         while at < end and not self.is_over:
             at = (self._in_string if self._quote else self._between_strings)(text, at, written.append)
         if at < end:
             self._add_rest(text[at:], written.append)
+        elif not self._quote:
+            self._tail = text.rstrip()[-1:] or self._tail
         self.is_in_string = self._quote == '"' and not self._held
         return "".join(written)
 
@@ -190,6 +202,9 @@ class NearJson:
             write('"')
             return at + 1
         if character in "{[":
+            if character == "{" and self._depth and self._is_behind_value(text, at):
+                self.again = text[at:]
+                return len(text)
             self._depth += 1
         elif character in "]}":
             self._depth -= 1
@@ -201,6 +216,12 @@ class NearJson:
             character = " "
         write(character)
         return at + 1
+
+    def _is_behind_value(self, text: str, at: int) -> bool:
+        while at and text[at - 1].isspace():
+            at -= 1
+        last = text[at - 1] if at else self._tail
+        return last in VALUE_ENDS or last.isalnum()
 
     def _comma(self, text: str, at: int, write: Callable[[str], None]) -> int:
         found = COMMA.match(text, at)
@@ -242,4 +263,4 @@ def repaired(text: str) -> str:
     """Repair a whole text; noise behind the object is left out."""
     reader = NearJson()
     written = reader.feed(text) + reader.end()
-    return written if reader.is_rest_meaningless else text
+    return written if reader.is_rest_meaningless and not reader.again else text

@@ -42,6 +42,11 @@ NEARLY: dict[str, tuple[str, Any]] = {
     "names that are literals": ("{true: 1, None: 2}", {"true": 1, "None": 2}),
     "an undefined value": ("{a: undefined}", {"a": None}),
     "other white space": ('{\u00a0"a":\x0b1\ufeff}'.replace("\ufeff", "\u2003"), {"a": 1}),
+    "a second beginning": ('{"a": "x"{"a": "x", "b": {"c": [1]}}', {"a": "x", "b": {"c": [1]}}),
+    "a second beginning behind white space": ('{"a": 1, "b": 2\n{"a": 1, "b": 2, "c": 3}', {"a": 1, "b": 2, "c": 3}),
+    "a second beginning of nearly JSON": ("{'a': 'x'{'a': 'x', 'b': True,}", {"a": "x", "b": True}),
+    "a third beginning": ('{"a": "x"{"a": "x", "b": 1{"a": "x", "b": 1, "c": 2}', {"a": "x", "b": 1, "c": 2}),
+    "a second beginning behind an object": ('{"a": {"b": 1}{"a": {"b": 1}}', {"a": {"b": 1}}),
     "a bracket too many": ('{"city": "Paris"}}', {"city": "Paris"}),
     "brackets and a comma too many": ('{"city": "Paris"}]},', {"city": "Paris"}),
     "a mark of the server's template": ('{"city": "Paris"}\n</tool_call>', {"city": "Paris"}),
@@ -80,6 +85,9 @@ def test_a_json_answer_is_repaired_likewise(case: str) -> None:
 
 UNCLEAR: dict[str, str] = {
     "a quotation mark that was not escaped": '{"a": "say "hi" now"}',
+    "a second beginning of something else": '{"a": "x"{"a": "y", "b": 1}',
+    "a second beginning that begins anew": '{"a": "x", "b": 1{"a": "x"{"a": "x", "b": 1}',
+    "an object behind a member's name": '{"a" {"b": 1}}',
     "a missing comma": '{"a": 1 "b": 2}',
     "a missing value": '{"a": , "b": 2}',
     "a missing element": '{"a": [1,, 2]}',
@@ -106,6 +114,17 @@ def test_ambiguous_near_json_is_an_error_that_is_not_paid_for_again(case: str) -
     ):
         assert type(failure) is UpstreamError
         assert failure.should_retry is False
+
+
+@pytest.mark.parametrize("reason", ["length", "tool_calls"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_call_that_is_cut_within_its_second_beginning_has_what_the_first_brought(reason: str, size: int) -> None:
+    text = '{"a": 1, "b": "x"{"a": 1, "b'
+    pieces = [call(0, text[at : at + size]) for at in range(0, len(text), size)]
+    result = told(call(0, "", "c", "f"), *pieces, finish(reason))
+    is_cut = reason == "length"
+    assert result.blocks[0]["input"] == {"a": 1, "b": None if is_cut else "x"}
+    assert result.stop["stop_reason"] == ("max_tokens" if is_cut else "tool_use")
 
 
 def raised_by(arguments: str) -> Exception:
