@@ -8,9 +8,10 @@ import asyncio
 import re
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -42,6 +43,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 LINES = ("haiku", "sonnet", "opus", "fable", "mythos")
 # An id of this length still fits into a request line of 8 kB when every character of it is escaped.
 MAX_ID_LENGTH = 512
+# Names that routes with a `*` give to models, in all: ten lists as long as OpenRouter's.
+MAX_RENAMED = 5_000
 # Where servers have their list, and the ids within.
 LISTS = ("data", "models", "result")
 IDS = ("id", "model", "name")
@@ -216,7 +219,8 @@ def entries_of(models: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> li
 def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTable) -> tuple[dict[str, Any], ...]:
     """Return the names that clients can ask for. `lists`: entries by the upstream's name.
 
-    A model is listed if its own name leads to the upstream that lists it.
+    A model is listed by its own name if that leads to the upstream that lists it, and by the names that routes with a
+    `*` give it.
     """
     by_id: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
@@ -228,6 +232,8 @@ def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTa
             leads_here = rule is not None and any(one.upstream == name for one in rule.candidates)
             if leads_here and table.serves(entry["id"]):
                 models.setdefault(entry["id"], model)
+    for identifier, entry in islice(_renamed(lists, table), MAX_RENAMED):
+        models.setdefault(identifier, to_model({**entry, "id": identifier}))
     aliases = []
     for alias, slug in table.aliases.items():
         if alias not in models and table.serves(alias):
@@ -235,6 +241,18 @@ def to_models(lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTa
                 {**by_id.get(slug, to_model({"id": slug})), "id": alias, "display_name": f"{alias} ({slug})"}
             )
     return (*aliases, *sorted(models.values(), key=lambda model: model["created_at"], reverse=True))
+
+
+def _renamed(
+    lists: Mapping[str, Iterable[Mapping[str, Any]]], table: RoutingTable
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield names that lead to a listed model under another name, and its entry: of `"local/*" = "a/qwen/*"`."""
+    candidates = [(rule, one) for rule in table.rules for one in rule.candidates if "*" in (one.model or "")]
+    for rule, candidate in candidates:
+        for entry in lists.get(candidate.upstream, ()):
+            name = rule.name_for(candidate, entry["id"])
+            if name is not None and table.rule_of(name) is rule and table.serves(name):
+                yield name, entry
 
 
 def to_model(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,6 +148,14 @@ class RouteRule:
         head, *tails = model.split("*")
         return head + "".join(text + tail for text, tail in zip([*taken, name[at:end]], tails, strict=False))
 
+    def name_for(self, candidate: Candidate, model: str) -> str | None:
+        """Return the name by which clients get this model of a candidate with a `*`; None if there is none."""
+        named = RouteRule(candidate.model or "", ())
+        if named.is_exact or named.pattern.count("*") != self.pattern.count("*") or not named.matches(model):
+            return None
+        name = named.fill(self.pattern, model)
+        return name if self.matches(name) and self.fill(named.pattern, name) == model else None
+
     @cached_property
     def groups(self) -> tuple[int, ...]:
         """Return the group of each candidate: neighbours with shares are one group, any other is one by itself."""

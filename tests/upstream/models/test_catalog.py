@@ -11,9 +11,10 @@ import pytest
 from gateway.errors import UpstreamError, UpstreamUnreachable
 from gateway.telemetry.redaction import Redactor
 from gateway.upstream.http.client import Answer, Call
+from gateway.upstream.models import catalog
 from gateway.upstream.models.catalog import FIRST_RETRY_SECONDS, FRESH_SECONDS, Catalog, to_entries, to_models
-from gateway.upstream.routes.route import Upstream
-from gateway.upstream.routes.table import Routing, one_upstream_table
+from gateway.upstream.routes.route import Candidate, RouteRule, Upstream
+from gateway.upstream.routes.table import Routing, RoutingTable, one_upstream_table
 from gateway.upstream.vendors.registry import VENDORS
 
 UPSTREAM = Upstream("test", "http://upstream.test/v1", vendor=VENDORS["bedrock"])
@@ -65,6 +66,47 @@ def ids(models: tuple[dict[str, Any], ...]) -> list[str]:
 DEEP: Any = 1
 for _ in range(600):
     DEEP = [DEEP]
+
+LISTS = {"a": [{"id": "qwen/x"}, {"id": "qwen/y", "name": "Why"}, {"id": "glm"}], "b": [{"id": "x"}, {"id": "z"}]}
+# The routes, and the names that are listed.
+RENAMED: dict[str, tuple[dict[str, tuple[Candidate, ...]], list[str]]] = {
+    "a prefix in place of a prefix": ({"local/*": (Candidate("a", "qwen/*"),)}, ["local/x", "local/y"]),
+    "a prefix in front of all": ({"b/*": (Candidate("b", "*"),)}, ["b/x", "b/z"]),
+    "beside their own names": (
+        {"b/*": (Candidate("b", "*"),), "*": (Candidate("b"),)},
+        ["b/x", "b/z", "x", "z"],
+    ),
+    "the name alone": ({"b-*": (Candidate("b"),)}, []),
+    "two candidates": ({"l/*": (Candidate("a", "qwen/*"), Candidate("b", "*"))}, ["l/x", "l/y", "l/z"]),
+    "another route for one of them": (
+        {"b/*": (Candidate("b", "*"),), "b/x": (Candidate("a", "glm"),)},
+        ["b/x", "b/z"],
+    ),
+    "all to one model": ({"b/*": (Candidate("b", "x"),)}, []),
+    "two wildcards": ({"*:*": (Candidate("a", "*/*"),)}, ["qwen:x", "qwen:y"]),
+    "more wildcards than the model has": ({"*:*": (Candidate("b", "*"),)}, []),
+    "names that the wildcard would split elsewhere": ({"*-*": (Candidate("a", "*w*"),)}, ["q-en/x", "q-en/y"]),
+}
+
+
+@pytest.mark.parametrize("case", RENAMED)
+def test_models_are_listed_by_the_names_that_routes_with_a_wildcard_give_them(case: str) -> None:
+    routes, names = RENAMED[case]
+    rules = tuple(RouteRule(pattern, candidates) for pattern, candidates in routes.items())
+    table = RoutingTable((Upstream("a", "http://a.test"), Upstream("b", "http://b.test")), rules)
+    assert sorted(ids(to_models(LISTS, table))) == names
+    for name in names:
+        assert table.serves(name)
+
+
+def test_renamed_models_keep_what_their_list_says_and_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = (RouteRule("local/*", (Candidate("a", "qwen/*"),)),)
+    table = RoutingTable((Upstream("a", "http://a.test"),), rules)
+    named = {model["id"]: model["display_name"] for model in to_models(LISTS, table)}
+    assert named == {"local/x": "local/x", "local/y": "Why"}
+    monkeypatch.setattr(catalog, "MAX_RENAMED", 1)
+    assert ids(to_models(LISTS, table)) == ["local/x"]
+
 
 FIELDS = ("name", "created", "context_length", "max_model_len", "top_provider", "architecture", "supported_parameters")
 NESTED = (
