@@ -60,6 +60,30 @@ class RateLimits:
 NO_LIMITS: Final = RateLimits()
 
 
+def to_period(name: str) -> Period:
+    """Raises ValueError for a period that does not exist."""
+    found = next((one for one in PERIODS if one == name), None)
+    if found is None:
+        raise ValueError(f"{name!r} is no period; use one of {', '.join(PERIODS)}")
+    return found
+
+
+def check_time_zone(name: str) -> None:
+    """Raises ValueError for a time zone that does not exist."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is no time zone; one looks like Europe/Berlin") from None
+
+
+def check_window(period: Period, window: int) -> None:
+    """Raises ValueError for a window that is missing, or that the period does not have. `window`: seconds, or 0."""
+    if (period == "rolling") != (window != 0):
+        raise ValueError("a rolling budget, and no other, has a window in seconds")
+    if window and not MIN_WINDOW <= window <= MAX_WINDOW:
+        raise ValueError(f"the window must be {MIN_WINDOW} to {MAX_WINDOW} seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """`amount`: nano-dollars per calendar `period` in `time_zone` (an IANA name), or in the last `window` seconds."""
@@ -72,17 +96,9 @@ class Budget:
     @classmethod
     def checked(cls, amount: int, period: str, time_zone: str, window: int = 0) -> Self:
         """Raises ValueError for a period or a time zone that does not exist, or a window that is missing."""
-        found = next((one for one in PERIODS if one == period), None)
-        if found is None:
-            raise ValueError(f"{period!r} is no period; use one of {', '.join(PERIODS)}")
-        try:
-            ZoneInfo(time_zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{time_zone!r} is no time zone; one looks like Europe/Berlin") from None
-        if (found == "rolling") != (window != 0):
-            raise ValueError("a rolling budget, and no other, has a window in seconds")
-        if window and not MIN_WINDOW <= window <= MAX_WINDOW:
-            raise ValueError(f"the window must be {MIN_WINDOW} to {MAX_WINDOW} seconds")
+        found = to_period(period)
+        check_time_zone(time_zone)
+        check_window(found, window)
         return cls(amount, found, time_zone, window)
 
     @property

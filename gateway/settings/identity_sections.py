@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from gateway.access.records import ROLES, KeyRecord
 from gateway.settings.key_sections import Name, RightsSection
+from gateway.settings.lines import Location
 from gateway.settings.values import Credential
+from gateway.settings.wording import WrongPart
 
 # Signatures with a private key only: a public key can never serve as the secret of an HMAC.
 ALGORITHMS: Final = (
@@ -113,16 +115,18 @@ class IdentitySection(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        known = [one.issuer for one in self.issuers]
-        for what, name in self._issuers_named():
-            if name not in known:
-                raise ValueError(f"{what} names the issuer {name}, which is not among [[identity.issuers]]")
-        for names, kind in ((known, "issuers"), ([one.name for one in self.rules], "rules")):
-            if len(set(names)) < len(names):
-                raise ValueError(f"two {kind} have the same name")
+        issuers = [one.issuer for one in self.issuers]
+        for place, what, name in self._issuers_named():
+            if name not in issuers:
+                raise WrongPart(place, f"{what} names the issuer {name}, which is not among [[identity.issuers]]")
+        for kind, key, names in (("issuers", "issuer", issuers), ("rules", "name", [one.name for one in self.rules])):
+            repeated = [at for at, name in enumerate(names) if name in names[:at]]
+            if repeated:
+                raise WrongPart((kind, str(repeated[0]), key), f"two {kind} have the same name")
         return self
 
-    def _issuers_named(self) -> Iterator[tuple[str, str]]:
-        yield from ((f"the rule {one.name}", one.issuer) for one in self.rules)
+    def _issuers_named(self) -> Iterator[tuple[Location, str, str]]:
+        for at, one in enumerate(self.rules):
+            yield ("rules", str(at), "issuer"), f"the rule {one.name}", one.issuer
         if self.sign_in is not None:
-            yield "sign_in", self.sign_in.issuer
+            yield ("sign_in", "issuer"), "sign_in", self.sign_in.issuer

@@ -15,9 +15,13 @@ from gateway.access.records import (
     KeyPriority,
     KeyRecord,
     RateLimits,
+    check_time_zone,
+    check_window,
     to_nano,
+    to_period,
 )
 from gateway.settings.values import Credential, matching
+from gateway.settings.wording import WrongPart, placed
 from gateway.upstream.routes.policy import to_policy
 
 MAX_COUNT: Final = 1_000_000_000
@@ -56,7 +60,13 @@ class AllowanceSection(BaseModel):
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:
-        self.allowance()
+        with placed("period"):
+            period = to_period(self.period)
+        with placed("time_zone"):
+            check_time_zone(self.time_zone)
+        if self.budget_usd is not None:
+            with placed("window_seconds" if self.window_seconds else "period"):
+                check_window(period, self.window_seconds)
         return self
 
     def allowance(self) -> Allowance:
@@ -85,7 +95,8 @@ class LimitsSection(AllowanceSection):
 
 def _check_params(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
-        to_policy(name, value)
+        with placed(name):
+            to_policy(name, value)
     return params
 
 
@@ -148,7 +159,8 @@ class KeySection(RightsSection):
     @model_validator(mode="after")
     def _check_key(self) -> Self:
         if (self.key is None) == (self.sha256 is None):
-            raise ValueError('expected a key, such as key = "${NAME}", or the sha256 of one')
+            place = ("sha256",) if self.sha256 is not None else ()
+            raise WrongPart(place, 'expected a key, such as key = "${NAME}", or the sha256 of one')
         return self
 
     def record(self) -> KeyRecord:

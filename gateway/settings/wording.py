@@ -5,7 +5,8 @@ No message repeats a value, since it may be a secret. A rule of our own raises V
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -51,6 +52,23 @@ BOUNDS: Final = frozenset({"gt", "ge", "le", "max_length"})
 TIME: Final = "expected a date or a time, such as 2027-01-31 or 2027-01-31T08:00:00Z"
 
 
+class WrongPart(ValueError):
+    """A value within a table that a rule of the whole table refuses. `place`: where it is, below the table."""
+
+    def __init__(self, place: Location, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+@contextmanager
+def placed(*place: str) -> Iterator[None]:
+    """Give the ValueError of a rule the place of the value that it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise WrongPart(place, str(error)) from None
+
+
 def in_words(detail: ErrorDetails) -> str:
     """Return what is expected in place of the value."""
     kind, context = detail["type"], detail.get("ctx", {})
@@ -67,6 +85,9 @@ def section_problem(detail: ErrorDetails, file: ConfigFile, forms: Forms, shown:
     """Return the line for an error in a section. `shown`: its place, if it is not written where the form has it."""
     location = tuple(str(part) for part in detail["loc"])
     place = tuple(part for part in shown or location if part != "[key]")
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, WrongPart):
+        place += error.place
     if detail["type"] == "extra_forbidden":
         return file.problem(place, unknown_key(place[-1], _keys_at(location[:-1], forms)))
     if detail["type"] == "literal_error" and location[-1] == "[key]":
