@@ -10,7 +10,7 @@ redacted, never the answer of a model.
 import html
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache, partial
 from struct import Struct
 from typing import Any, Final
@@ -180,11 +180,9 @@ class Redactor:
         """Redact the id of one answer as a name, but without keeping it: no other answer has it."""
         return None if text is None else self._without_secrets(text[:MAX_NAME])
 
-    def names(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Redact an entry of a list of models. Its id may be long and look like a path: only secrets are removed."""
-        return {
-            name: self._without_secrets(value) if isinstance(value, str) else value for name, value in entry.items()
-        }
+    def listed(self, text: str) -> str:
+        """Redact the id or name of a listed model. It may be long and look like a path: only secrets are removed."""
+        return self._without_secrets(text)
 
     def _plain(self, text: str) -> str:
         text = ACCOUNT_NUMBER.sub(rf"\1{REMOVED}", text)

@@ -270,7 +270,7 @@ def test_name_of_few_characters_is_searched_whole(name: str, shown: str) -> None
 def searched_plainly(redactor: Redactor, name: str) -> str:
     """The name as text that is longer than a name is redacted, which is searched at each of its places."""
     before = "\n" * MAX_NAME
-    return str(redactor.names({"id": before + name})["id"])[MAX_NAME:]
+    return redactor.listed(before + name)[MAX_NAME:]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ MAX_RENAMED = 5_000
 # Where servers have their list, and the ids within.
 LISTS = ("data", "models", "result")
 IDS = ("id", "model", "name")
+# Texts of an entry that are part of the Model object.
+SHOWN = ("id", "name")
 # Seconds since 1970 do not reach this before the year 5138; a few servers list milliseconds.
 FIRST_MILLISECONDS = 100_000_000_000
 LAST_SECOND = 253_402_300_799  # of the year 9999, the last that datetime knows
@@ -154,11 +156,16 @@ class Catalog:
             listed, headers = [], {}
         else:
             await self._recognise(upstream, known, headers, listed)
-        listed = [self.redactor.names(entry) for entry in listed]
+        listed = [{**entry, **self._shown(entry)} for entry in listed]
         if upstream.models:
             listed = entries_of(upstream.models, listed)
         known.entries = tuple(listed)
         self.routing.learn(upstream.name, listed)
+
+    def _shown(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        """Return the texts of an entry that clients see, without secrets; to redact all its prose takes a second."""
+        texts = {field: entry[field][:MAX_ID_LENGTH] for field in SHOWN if isinstance(entry.get(field), str)}
+        return {field: self.redactor.listed(text) for field, text in texts.items()}
 
     async def _recognise(
         self, upstream: Upstream, known: UpstreamList, headers: Mapping[str, str], listed: Iterable[Mapping[str, Any]]

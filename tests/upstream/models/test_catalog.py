@@ -236,6 +236,24 @@ async def test_secrets_are_removed_from_every_text_of_a_listed_model() -> None:
     assert model["pricing"] == {"prompt": "0.1"}
 
 
+class Counting(Redactor):
+    """Counts the characters that it is given of a list."""
+
+    characters = 0
+
+    def listed(self, text: str) -> str:
+        self.characters += len(text)
+        return super().listed(text)
+
+
+async def test_prose_and_the_rest_of_a_long_name_are_not_searched_for_secrets() -> None:
+    listed = {"id": "m", "name": "n" * 100_000, "description": "d" * 100_000, "architecture": {"a": "a" * 100_000}}
+    catalog, _ = catalog_of(Listed(orjson.dumps({"data": [listed]})))
+    catalog.redactor = counting = Counting(["sk-or-v1-0123456789abcdef"])
+    (model,) = await catalog.models()
+    assert (model["display_name"], counting.characters) == ("n" * 512, 513)
+
+
 async def test_long_id_and_id_like_a_path_stay_as_they_are() -> None:
     listed = [{"id": "/models/" + "x" * 400 + ".gguf"}, {"id": "m", "name": "/home/user/m.gguf"}]
     catalog, _ = catalog_of(Listed(orjson.dumps({"data": listed})))
