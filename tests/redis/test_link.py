@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import Overloaded, StoreAway
 from gateway.redis.connections import queue_client
-from gateway.redis.link import RIDE_SECONDS, Link, PackedCall
+from gateway.redis.link import Link, PackedCall
 from gateway.redis.scripts import LuaScript
 from gateway.redis.silence import AWAY_SECONDS, SilenceLimit
 from tests.redis.scripted import ScriptedServer, scripted_server
@@ -274,12 +274,14 @@ class Kept:
 
     def __init__(self) -> None:
         self.reply: Any = None
+        self.has_come = asyncio.Event()
 
     def done(self) -> bool:
         return self.reply is not None
 
     def set_result(self, result: Any, /) -> None:
         self.reply = result
+        self.has_come.set()
 
     def set_exception(self, exception: BaseException, /) -> None:
         self.reply = exception
@@ -339,9 +341,7 @@ async def test_command_that_may_wait_is_sent_soon_when_no_other_follows() -> Non
             link.send(one, ECHO, (b"%d" % number,), may_wait=True)
             await asyncio.sleep(0)
             assert one.reply is None
-            async with asyncio.timeout(PATIENT):
-                while one.reply is None:
-                    await asyncio.sleep(RIDE_SECONDS)
+            await asyncio.wait_for(one.has_come.wait(), PATIENT)
             assert one.reply == b"%d" % number
 
 
