@@ -32,6 +32,9 @@ MAX_WAITING: Final = 50_000
 # The longest that a command waits for another one to be sent with. A client's next request reaches the same process
 # within 1 to 2 ms of its answer; the event loop counts in whole milliseconds.
 RIDE_SECONDS: Final = 0.003
+# The loop counts whole milliseconds. Less than half of one is an error of rounding, and a timer for it would fire in
+# each turn of the loop until the next one.
+LEAST_SECONDS: Final = 0.0005
 
 
 class Receiver(Protocol):
@@ -258,7 +261,7 @@ class _Wire(asyncio.Protocol):
         if not self._unsent or self._is_writing:
             return
         left = self._write_at - self.loop.time()
-        if left > 0:
+        if left > LEAST_SECONDS:
             self._write_later = self.loop.call_later(left, self._write_waiting)
         else:
             self._write()

@@ -365,6 +365,17 @@ async def test_time_to_wait_begins_with_the_command_and_not_with_one_that_was_se
         assert one.reply == b"2"
 
 
+async def test_command_whose_time_is_over_but_for_an_error_of_rounding_is_sent() -> None:
+    async with linked(echo) as (_, link):
+        await link.run(ECHO, (b"first",))
+        wire = link._wire
+        assert wire is not None
+        link.send(Kept(), ECHO, (b"0",), may_wait=True)
+        wire._write_at = wire.loop.time() + 0.0004
+        wire._write_waiting()
+        assert wire._unsent == []
+
+
 async def test_command_that_waits_fails_when_the_connection_ends() -> None:
     async with linked(echo) as (_, link):
         await link.run(ECHO, (b"first",))
