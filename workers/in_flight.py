@@ -3,9 +3,25 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.batches.queue import Claim, WorkItem
+from gateway.json_values import count_values
 from gateway.upstream.health.circuits import Permit
+
+# Bytes that a value counts for at least. Parsed, checked and converted, it takes about 150. Conversations have a value
+# for 60 bytes or more, so that they count as many bytes as they have.
+VALUE_WEIGHT: Final = 64
+# Bytes of params whose values are not counted: those of all slots together are a few megabytes.
+SMALL_ITEM: Final = 64 * 1024
+
+
+def weight_of(params: bytes) -> int:
+    """Return the bytes that params count for in a worker's budget: their own, or more if they are many small values."""
+    size = len(params)
+    if size <= SMALL_ITEM or sum(params.count(mark) for mark in (b",", b"[", b"{")) * VALUE_WEIGHT <= size:
+        return size
+    return max(size, count_values(params) * VALUE_WEIGHT)
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +36,7 @@ class InFlightItem:
     permit: Permit
     permit_scope: AsyncExitStack
     since: float
+    weight: int = 0
     aborted: str | None = None
     call: asyncio.Timeout | None = None  # the scope of the upstream call, while it runs
 
@@ -40,7 +57,7 @@ class InFlightItems:
     """Items by claim, since the leases of a claim are renewed together."""
 
     _claims: dict[str, tuple[Claim, dict[int, InFlightItem]]] = field(default_factory=dict)
-    bytes: int = 0  # of their params
+    weight: int = 0
     _count: int = 0
 
     def __len__(self) -> int:
@@ -50,13 +67,13 @@ class InFlightItems:
         _, items = self._claims.setdefault(item.claim.fence, (item.claim, {}))
         items[item.index] = item
         self._count += 1
-        self.bytes += len(item.work.item.params)
+        self.weight += item.weight
 
     def remove(self, item: InFlightItem) -> None:
         _, items = self._claims[item.claim.fence]
         del items[item.index]
         self._count -= 1
-        self.bytes -= len(item.work.item.params)
+        self.weight -= item.weight
         if not items:
             del self._claims[item.claim.fence]
 

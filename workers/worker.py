@@ -30,12 +30,14 @@ from gateway.upstream.routes.route import Route
 from gateway.upstream.routes.table import Routing
 from workers import metrics
 from workers.attempt import Attempts
-from workers.in_flight import InFlightItem, InFlightItems
+from workers.in_flight import InFlightItem, InFlightItems, weight_of
 
 log = structlog.get_logger()
 
 # The default of GATEWAY_WORKER_BYTES: the largest request.
 MOST_BYTES: Final = 32 * 1024 * 1024
+# Batches of many small values that are remembered.
+MOST_HEAVY: Final = 1000
 # Interval between an idle worker's claims.
 IDLE_SECONDS: Final = 0.2
 # Interval after a circuit had room for some calls only: the first of them may have ended.
@@ -68,7 +70,7 @@ class Worker:
     monitor: RedisMonitor
     loads: Loads
     slots: int
-    most_bytes: int = MOST_BYTES  # of params in flight at once; a larger item runs alone
+    most_bytes: int = MOST_BYTES  # of params in flight at once, by their weight; a larger item runs alone
     chance: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
     claiming: Repeated = field(init=False)
@@ -77,6 +79,7 @@ class Worker:
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _alone: bool = field(init=False, default=False)  # an item that must run alone is in flight
     _awaited: str | None = field(init=False, default=None)  # a batch where such an item waits for an idle worker
+    _heaviness: dict[str, float] = field(init=False, default_factory=dict)  # weight of a byte, by batch; the last seen
     _promised: int = field(init=False, default=0)  # bytes of params that may be claimed in this round
     _calls: Counter[str] = field(init=False, default_factory=Counter)  # that may begin in this round, by upstream
     _is_limited: bool = field(init=False, default=False)  # circuits had room for a part of the claimable items
@@ -144,8 +147,8 @@ class Worker:
                 first = [self.circuits.callable_first(routes, batch.tenant, batch.id)[0] for routes in candidates]
                 room, wait = self.circuits.room(first, batch.tenant, batch.id)
                 room, wait = self._within_limits(candidates, room, wait)
-        each = max(1, batch.params_bytes // batch.total)
-        fitting = max(0, self.most_bytes - self.in_flight.bytes - self._promised) // each
+        each = max(1, int(batch.params_bytes / batch.total * self._heaviness.get(batch.id, 1.0)))
+        fitting = max(0, self.most_bytes - self.in_flight.weight - self._promised) // each
         if fitting == 0 and not self.in_flight and not self._promised:
             fitting = 1  # larger than the budget: it runs alone
         if fitting == 0 < room:
@@ -202,7 +205,7 @@ class Worker:
                 reason, delays = "stopping", dict.fromkeys(delays, 0.0)
                 return 0
             for part in claim.by_chunk():  # a chunk at a time: a large item has its own chunk
-                if self.in_flight.bytes >= self.most_bytes:
+                if self.in_flight.weight >= self.most_bytes:
                     break
                 await self._start_part(part, delays)
             reason = "rejected"
@@ -235,7 +238,9 @@ class Worker:
 
     async def _admit(self, claim: Claim, work: WorkItem) -> InFlightItem:
         """Raises Rejected. An item without a model that is routed uses no circuit: it fails before any call."""
-        if self.in_flight and self.in_flight.bytes + len(work.item.params) > self.most_bytes:
+        weight = weight_of(work.item.params)
+        self._note_heaviness(claim.batch.id, weight / max(1, len(work.item.params)))
+        if self.in_flight and self.in_flight.weight + weight > self.most_bytes:
             raise Rejected(FULL_SECONDS)
         permit, scope, rejection = Permit(self.circuits), AsyncExitStack(), None
         source = claim.batch.tenant, claim.batch.id
@@ -250,7 +255,16 @@ class Worker:
         else:
             if rejection is not None:
                 raise rejection
-        return InFlightItem(claim, work, permit, scope, self.clock())
+        return InFlightItem(claim, work, permit, scope, self.clock(), weight)
+
+    def _note_heaviness(self, batch: str, heaviness: float) -> None:
+        """Remember by how much the items of a batch outweigh their bytes, so that no more are claimed than may run."""
+        if heaviness > 1:
+            if len(self._heaviness) >= MOST_HEAVY:
+                self._heaviness.clear()
+            self._heaviness[batch] = heaviness
+        else:
+            self._heaviness.pop(batch, None)
 
     def _routes(self, model: str) -> tuple[Route, ...]:
         try:

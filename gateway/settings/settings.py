@@ -199,8 +199,8 @@ class Settings(BaseSettings):
     worker_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Batch items that one worker has in flight."""
     worker_bytes: Annotated[Size, Field(ge=1024 * 1024, le=1 << 40)] = 32 * 1024 * 1024
-    """Bytes of `params` that one worker has in flight. A larger item runs alone. Parsed, params of small values take
-    about twenty times as much memory."""
+    """Bytes of `params` that one worker has in flight. A larger item runs alone. A JSON value counts for 64 bytes at
+    least: parsed, params of small values take about twenty times as much memory as their bytes."""
     worker_lease_seconds: Seconds = 60.0
     """Seconds for which a silent worker keeps its items before others take them."""
 

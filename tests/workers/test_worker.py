@@ -32,6 +32,7 @@ from tests.support.live_calls import entered
 from tests.support.waiting import until
 from tests.workers.conftest import Bench, item, said, text_of
 from tests.workers.proxy import RedisProxy
+from workers.in_flight import SMALL_ITEM, VALUE_WEIGHT, weight_of
 from workers.retry import MAX_ATTEMPTS
 from workers.wiring import build_worker, to_patient_exchange
 from workers.worker import IDLE_SECONDS, Worker
@@ -433,10 +434,42 @@ async def test_no_more_bytes_are_in_flight_than_the_budget_and_smaller_items_go_
         await bench.simulator.received(2)
         light = await bench.create([item(number) for number in range(20)])
         assert (await bench.ended(light)).succeeded == 20
-        assert worker.in_flight.bytes < 700_000
+        assert worker.in_flight.weight < 700_000
         assert await in_flight(bench, heavy) == (2, 0)
         gate.set()
         assert (await bench.ended(heavy)).succeeded == 6
+
+
+def of_small_values(number: int, blocks: int) -> Item:
+    return item(number, messages=[{"role": "user", "content": [{"type": "text", "text": "a"}] * blocks}])
+
+
+async def test_items_of_small_values_count_for_the_memory_that_they_take(bench: Bench) -> None:
+    gate = asyncio.Event()
+    bench.simulator.script(held_answer(gate))
+    batch = await bench.create([of_small_values(number, 5000) for number in range(3)])
+    async with working(bench, slots=8, most_bytes=1_200_000) as worker:
+        await bench.simulator.received(1)
+        await asyncio.sleep(5 * IDLE_SECONDS)  # those that were claimed beside it are released by then, and stay so
+        assert (len(worker.in_flight), (await in_flight(bench, batch))[0]) == (1, 1)
+        assert worker.in_flight.weight == 15_006 * VALUE_WEIGHT
+        gate.set()
+        assert (await bench.ended(batch)).succeeded == 3
+    assert worker.in_flight.weight == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "weight"),
+    [
+        (b"[" * 100, 100),
+        (b"[1," * SMALL_ITEM, 2 * SMALL_ITEM * VALUE_WEIGHT),
+        (b'"' + b"[,{" * SMALL_ITEM + b'"', 3 * SMALL_ITEM + 2),
+        (b"x" * SMALL_ITEM * 9, 9 * SMALL_ITEM),
+    ],
+    ids=["small", "values", "marks in a text", "text"],
+)
+def test_weight_of_params(params: bytes, weight: int) -> None:
+    assert weight_of(params) == weight
 
 
 async def test_an_item_larger_than_the_budget_runs_alone(bench: Bench) -> None:
@@ -450,7 +483,7 @@ async def test_large_items_at_the_end_of_a_batch_of_small_ones_are_read_one_by_o
     async with working(bench, slots=70, most_bytes=450_000) as worker:
         most = 0
         while (await bench.read(batch)).status != "ended":
-            most = max(most, worker.in_flight.bytes)
+            most = max(most, worker.in_flight.weight)
     assert most <= 450_000
     assert (await bench.read(batch)).succeeded == 70
 
