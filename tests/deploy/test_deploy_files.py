@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import gateway.telemetry.metrics
 import workers.metrics
 from gateway.settings import Settings, load_settings, unknown_variables
+from gateway.settings.config_file import DEFAULT_PATH, read_config_file
 from tests.cluster.programs import DEPLOY, ROOT, replaced, with_targets
 from tests.cluster.queries import documented_queries
 from tests.deploy.image import instructions
@@ -108,6 +110,26 @@ def test_the_chart_mounts_the_file_that_the_gateway_is_told_to_read() -> None:
     [folder] = re.findall(r"name: config, mountPath: ([^,]+),", TEMPLATES)
     [file] = re.findall(r"^  (\S+): \|$", (CHART / "templates/config.yaml").read_text(), re.MULTILINE)
     assert named == f"{folder}/{file}"
+
+
+def test_compose_starts_the_gateway_where_its_file_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = yaml.safe_load(FILES["compose.yaml"])["x-gateway"]
+    source, target, mode = shared["volumes"][0].split(":")
+    assert (shared["working_dir"], mode) == (target, "ro")
+    assert {path.name for path in (ROOT / source).iterdir() if not path.name.startswith("gateway.")} == {"README.md"}
+    assert shared["env_file"] == [{"path": f"{source}/gateway.env", "required": False}]
+    for name, service in yaml.safe_load(FILES["compose.yaml"])["services"].items():
+        if service.get("image") == "dragoman":
+            assert service["volumes"] == shared["volumes"], name
+    monkeypatch.chdir(tmp_path)
+    assert read_config_file({}).path == ""
+    (tmp_path / DEFAULT_PATH).write_text((DEPLOY / "examples/failover.toml").read_text())
+    assert set(read_config_file({}).values["upstreams"]) == {"a", "b"}
+
+
+def test_files_of_an_operator_stay_out_of_git_and_of_the_image() -> None:
+    assert "deploy/config/gateway.*" in (ROOT / ".gitignore").read_text().splitlines()
+    assert not any(line.startswith("!deploy") for line in (ROOT / ".dockerignore").read_text().splitlines())
 
 
 def test_every_unit_reads_its_configuration_again_on_reload() -> None:
