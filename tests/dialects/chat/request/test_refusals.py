@@ -647,6 +647,16 @@ ADAPTED: dict[str, tuple[int, Any, Adaptation]] = {
         ],
         Adaptation("narrow_schemas"),
     ),
+    "llama.cpp, a grammar": (
+        400,
+        openai("Failed to initialize samplers: failed to parse grammar"),
+        Adaptation("bare_schemas"),
+    ),
+    "Ollama, a level of thinking": (
+        400,
+        openai('think value "max" is not supported for this model'),
+        Adaptation("drop_fields", ("reasoning_effort", "thinking_token_budget")),
+    ),
     "Gemini, any schema": (
         400,
         [{"error": {"code": 400, "message": "Request contains an invalid argument.", "status": "INVALID_ARGUMENT"}}],

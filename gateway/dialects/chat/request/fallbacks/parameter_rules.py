@@ -127,9 +127,10 @@ REASONING_RULES = (
         r"|only type=enabled is allowed|enable_thinking.{0,40}?restricted to true",
         Adaptation("keep_thinking"),
     ),
-    # Ollama: '"qwen2" does not support thinking'.
+    # Ollama: '"qwen2" does not support thinking', and 'think value "high" is not supported for this model', since other
+    # models than gpt-oss take no level.
     rule(
-        r"does(?: not|n't) support (?:thinking|reasoning)\b(?! mode)"
+        r"does(?: not|n't) support (?:thinking|reasoning)\b(?! mode)|think value .{1,20}? is not supported"
         r"|(?:thinking|reasoning) is not (?:supported|available)",
         _without_thinking,
     ),

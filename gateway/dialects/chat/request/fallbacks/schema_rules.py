@@ -81,9 +81,11 @@ WHOLE_SCHEMA_RULES = (
     ),
     # Gemini's whole answer to a schema with a choice of types (googleapis/google-api-python-client issue 2570).
     rule(r"^request contains an invalid argument\.?$", Adaptation("bare_schemas")),
-    # Refusals by a schema compiler that name no keyword.
+    # Refusals by a schema compiler that name no keyword. llama.cpp: "Failed to initialize samplers: failed to parse
+    # grammar", for Claude Code's tools too (opencodex issue 2135, 2026-08).
     rule(
-        r"invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"
+        r"failed to parse grammar"
+        r"|invalid (?:json )?schema|json schema (?:error|is|not)|schema.{0,40}?(?:invalid|unsupported|not supported)"
         r"|flavored json schema|function_?declarations?\W.{0,80}?parameters",
         Adaptation("bare_schemas"),
     ),
