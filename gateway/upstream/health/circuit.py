@@ -43,6 +43,11 @@ PROBE_CHOICE: Final = 8
 PROBED: Final = 1.0
 
 
+def doubled(first: float, most: float, openings: int) -> float:
+    """Return the seconds for which a circuit opens: twice as many with each of its openings in a row."""
+    return min(most, first * float(2 ** min(openings - 1, 8)))
+
+
 class State(Enum):
     CLOSED = "closed"
     PAUSED = "paused"
@@ -218,8 +223,8 @@ class Circuit:
 
     def _open(self, asked: float, now: float) -> Opened:
         self.openings += 1
-        doublings = 0 if self.shared else min(self.openings - 1, 8)
-        return self._stop(State.OPEN, max(min(MAX_OPEN, FIRST_OPEN * 2**doublings), asked), now)
+        seconds = doubled(FIRST_OPEN, MAX_OPEN, 1 if self.shared else self.openings)
+        return self._stop(State.OPEN, max(seconds, asked), now)
 
     def _stop(self, state: State, seconds: float, now: float) -> Opened:
         if self.state is State.CLOSED:  # otherwise it is the same incident

@@ -13,7 +13,7 @@ from itertools import islice
 from math import inf
 from typing import Final
 
-from gateway.upstream.health.circuit import State
+from gateway.upstream.health.circuit import State, doubled
 
 # To be named without `State`: Python 3.11 takes as long for a member of an enum as for fifteen other attributes.
 CLOSED: Final = State.CLOSED
@@ -96,7 +96,7 @@ class LiveHealth:
             # A server that answers some calls is busy: it queues the others.
             if not self.stalled or self.in_flight > len(self._waiting):
                 return 0.0
-            seconds = min(MAX_STALL_ALONE, FIRST_STALL_ALONE * float(2 ** min(self.openings - 1, 8)))
+            seconds = doubled(FIRST_STALL_ALONE, MAX_STALL_ALONE, self.openings)
             return max(0.0, min(self.until, self.opened + seconds) - now)
         if now < self.until:
             return self.until - now
@@ -173,7 +173,7 @@ class LiveHealth:
         self.calm.holds = False
         self.openings += 1
         self.state, self.stalled, self.opened, self.missing = State.OPEN, stalled, now, ""
-        self.until = now + (min(MAX_OPEN, FIRST_OPEN * 2 ** min(self.openings - 1, 8)) if seconds is None else seconds)
+        self.until = now + (doubled(FIRST_OPEN, MAX_OPEN, self.openings) if seconds is None else seconds)
         self._probe_until = -inf
 
     def pause(self, now: float, seconds: float) -> None:
