@@ -129,6 +129,9 @@ class NativeStream:
             return b""
 
     def fail(self, error: GatewayError) -> bytes:
+        """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
+        if self.failure is None and self.is_finished:
+            return self.end()
         if not self.done:
             self.failure = self.failure or error
         return b""

@@ -71,6 +71,15 @@ def test_stream_without_its_last_event_is_whole_once_it_has_its_stop_reason(rest
     assert (converter.failure, converter.done, converter.is_finished) == (None, True, False)
 
 
+@pytest.mark.parametrize("rest", [b"", b"event: message_st"])
+def test_connection_that_breaks_behind_the_stop_reason_ends_a_whole_answer(rest: bytes) -> None:
+    end = STREAM.index(b"event: message_stop")
+    converter = stream()
+    shown = converter.feed(STREAM[:end] + rest)
+    assert shown + converter.fail(UpstreamError("The connection broke.")) == expected(STREAM)
+    assert (converter.failure, converter.done) == (None, True)
+
+
 def test_no_event_is_shown_before_the_first_content() -> None:
     converter = stream()
     assert converter.feed(BEGINNING + PING) == b""
