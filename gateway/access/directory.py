@@ -129,9 +129,9 @@ class Directory:
     def _is_usable(self, client: Client) -> bool:
         """Return False for a key before or after its time, one of the admin API, and a blocked user's."""
         record = self._keys.get(client.key_id) or self.configured.records.get(client.key_id)
-        is_over = record is not None and not record.is_usable(self.wall_clock())
-        is_for_models = record is None or record.per_user or not record.role
-        return is_for_models and not is_over and not (client.user and self._allowance_of(f"user:{client.user}").blocked)
+        if record is not None and (not record.is_usable(self.wall_clock()) or (record.role and not record.per_user)):
+            return False
+        return not (client.user and self._allowance_of(f"user:{client.user}").blocked)
 
     @property
     def has_limits(self) -> bool:
@@ -220,7 +220,7 @@ class Directory:
         Raises Unavailable for a stored key that is not at hand: its restrictions are not known (`hold`).
         """
         record = self._keys.get(context.key_id) or self.configured.records.get(context.key_id)
-        if record is None and not self.is_at_hand(context.key_id):
+        if record is None and self.store is not None and is_key_id(context.key_id):
             raise Unavailable(STALE, retry_after=2)
         return record
 

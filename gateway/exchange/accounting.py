@@ -8,7 +8,7 @@ import orjson
 
 from gateway.access.admission import Admission
 from gateway.access.prepared import PreparedScopes
-from gateway.access.records import NANO, PRESET
+from gateway.access.records import NANO, PRESET, KeyRecord
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import GatewayError, PermissionDenied
@@ -50,8 +50,7 @@ async def _reserved(
     prompt, context, routes = plan.prompt, plan.context, (plan.route, *plan.fallbacks)
     assert prompt is not None
     limits = admission.limits_of(context)
-    reach = check_models(admission, context, plan.route, prompt.request, is_limited=limits is not None)
-    key = admission.directory.record_of(context)
+    key, reach = check_models(admission, context, plan.route, prompt.request, is_limited=limits is not None)
     asked = asked_tokens(prompt.request)
     most = asked if key is None or key.max_tokens is None else min(asked, key.max_tokens)
     if most == asked and limits is None and admission.server is None:
@@ -91,7 +90,7 @@ async def admit_free(admission: Admission | None, context: Context, route: Route
     if admission is None:
         return
     limits = admission.limits_of(context)
-    reach = check_models(admission, context, route, request, is_limited=limits is not None)
+    _, reach = check_models(admission, context, route, request, is_limited=limits is not None)
     grant = await _granted(admission, context, Need(), route, reach, limits)
     if grant is not None:
         context.reply_lines = grant.header_lines
@@ -108,12 +107,12 @@ async def _granted(
 
 def check_models(
     admission: Admission, context: Context, route: Route, request: Mapping[str, Any], *, is_limited: bool
-) -> Reach:
-    """Return what the request reaches. Raises PermissionDenied for models that its key may not use."""
+) -> tuple[KeyRecord | None, Reach]:
+    """Return the key's record, and what the request reaches. Raises PermissionDenied for models that it may not use."""
     key = admission.directory.check(context, route.requested, route.target.model)
     restricts = key is not None and bool(key.models)
     if not (restricts or is_limited):
-        return NOTHING_ELSE  # nothing depends on it
+        return key, NOTHING_ELSE  # nothing depends on it
     reach = reach_of(request)
     if key is not None and restricts:
         for model in reach.models:
@@ -130,7 +129,7 @@ def check_models(
                 f"{reach.open_choices[0]}: key {key.name} may use certain models only, so name the model here.",
                 should_retry=False,
             )
-    return reach
+    return key, reach
 
 
 def settle(admission: Admission, grant: Grant, plan: Plan, table: RoutingTable) -> None:
