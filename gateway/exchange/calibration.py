@@ -120,6 +120,7 @@ class TokenCalibration:
         if record.status != 200 or record.estimated:
             return
         observed = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
-        for ratios, estimate in ((self.by_size, record.size_estimate), (self.by_text, record.text_estimate)):
-            if estimate is not None:
-                ratios.learn(record.upstream_model, estimate, observed)
+        if record.size_estimate is not None:
+            self.by_size.learn(record.upstream_model, record.size_estimate, observed)
+        if record.text_estimate is not None:
+            self.by_text.learn(record.upstream_model, record.text_estimate, observed)

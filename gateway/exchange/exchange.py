@@ -185,8 +185,9 @@ class Exchange:
         return prepared
 
     def asking(self, context: Context, route: Route, message_id: str = "") -> Asking:
+        known = self.learned.known(route)
         named = message_id, context.request_id, context.tenant, context.session_id
-        return Asking(*named, tuple(self.learned.known(route)), context.api_version, context.betas)
+        return Asking(*named, known, context.api_version, context.betas)
 
     def answer(self, plan: Plan, begun: Callable[[], None] | None = None) -> Coroutine[Any, Any, Answered]:
         """Return the whole message. Raises GatewayError if every attempt failed. `begun` is called at first content."""
@@ -349,7 +350,8 @@ class Exchange:
             raise told_to_owner(error, plan.context) if upstream.takes_client_key else error
         if upstream.takes_client_key:
             plan.context.reply_lines += account_lines(answer)
-        self.learned.learn(plan.route, prepared.healed)
+        if prepared.healed:
+            self.learned.learn(plan.route, prepared.healed)
         if plan.route.dialect == "messages":
             plan.record.upstream_request_id = self.redactor.identifier(answer.headers.get("request-id"))
         plan.note_header(self.clock() - begun)

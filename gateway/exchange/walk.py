@@ -7,6 +7,7 @@ dead first upstream, three tries in place before the second candidate cost 1.5 s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 
 from gateway.errors import GatewayError, MalformedOutput, drop_frames
@@ -96,6 +97,7 @@ def patience(plan: Plan, circuits: LiveCircuits, times: Timeouts) -> tuple[Timeo
     return call_timeouts(times, own, last=last), content_within
 
 
+@lru_cache(maxsize=256)
 def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
     """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
     header = times.first_byte
