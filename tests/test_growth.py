@@ -15,7 +15,7 @@ from gateway.batches.splitter import Splitter
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.request.convert import to_chat_request
 from gateway.dialects.chat.request.encode import to_json
-from gateway.dialects.chat.response.calls.near_json import repaired
+from gateway.dialects.chat.response.calls.near_json import NearJson, repaired
 from gateway.dialects.chat.response.convert import to_message
 from gateway.dialects.chat.response.stream import MessageStream
 from gateway.errors import GatewayError
@@ -286,6 +286,9 @@ OTHERS: dict[str, Prepare] = {
     "JSON with repairs": lambda n: lambda: repaired("{" + "'a': None, " * n + "}"),
     "JSON that is cut": lambda n: streamed(as_reads([call(0, '{"a":' + "[1," * 20 + '"b' * 1 + "c" * n, "c", "t")])),
     "JSON of many brackets": lambda n: lambda: repaired("{" + "]}" * n),
+    "JSON of one long word in pieces": lambda n: read_json('{"a": ', "a" * 200, n),
+    "JSON with white space behind a comma in pieces": lambda n: read_json('{"a": 1,', " " * 200, n),
+    "JSON that begins anew in many pieces": lambda n: read_json('{"a": 1{"b": ', "a" * 200, n),
     "values that are counted": lambda n: lambda: count_values(b'["a,"]' * n * 5000),
     "a message's events": lambda n: lambda: to_events(message_of([text("a b " * 10)] * n)),
     "a long text's events": lambda n: lambda: to_events(message_of([text("a b " * n * 500)])),
@@ -323,6 +326,15 @@ def parsed(pieces: list[bytes]) -> Work:
         parser = EventParser()
         for piece in pieces:
             parser.feed(piece)
+
+    return work
+
+
+def read_json(start: str, piece: str, n: int) -> Work:
+    def work() -> None:
+        reader = NearJson()
+        for text in (start, *[piece] * n):
+            reader.feed(text)
 
     return work
 

@@ -12,6 +12,9 @@ from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED, Ending
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
+# Times that the arguments of one call may begin anew; servers were seen to do it once.
+MAX_RESTARTS = 4
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class TextRun:
@@ -59,6 +62,7 @@ class OpenToolCall:
     closed: bool = False
     reader: NearJson = field(default_factory=NearJson)
     again: Restart | None = None
+    _restarts: int = 0
     _first: str = ""  # character of the arguments, behind white space
 
     @property
@@ -112,6 +116,9 @@ class OpenToolCall:
                 self.reader, self.again = self.again.reader, None
             if self.again is not None or not self.reader.again:
                 return shown
+            self._restarts += 1
+            if self._restarts > MAX_RESTARTS:  # each copies what follows it
+                raise self._not_an_object()
             self.again = Restart(self.arguments + shown)
             shown += self.again.add(self.reader.again)
 
@@ -130,9 +137,7 @@ class OpenToolCall:
             return Ending("", REPAIRED if self.reader.is_changed else "")
         ending = to_ending(arguments, is_shown=self.begun, may_be_cut=may_be_cut)
         if ending is None:
-            # The model would write the same again, and each attempt is paid for.
-            message = f"The upstream sent arguments for the tool {self.name!r} that are not a JSON object."
-            raise UpstreamError(message, should_retry=False)
+            raise self._not_an_object()
         return Ending(held + ending.text, ending.reason, ending.is_cut)
 
     def is_over_at(self, call_id: str, name: str) -> bool:
@@ -169,6 +174,11 @@ class OpenToolCall:
         if not fragment.lstrip().startswith("{"):  # line ends: no need to join the arguments
             return False
         return repaired(fragment).strip() == self.arguments.strip()
+
+    def _not_an_object(self) -> UpstreamError:
+        """The model would write the same again, and each attempt is paid for."""
+        message = f"The upstream sent arguments for the tool {self.name!r} that are not a JSON object."
+        return UpstreamError(message, should_retry=False)
 
     def _went_on(self) -> UpstreamError:
         message = f"The upstream went on with the arguments of the tool {self.name!r} after their end."

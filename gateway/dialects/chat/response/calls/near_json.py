@@ -41,12 +41,14 @@ VALUE_ENDS: Final = frozenset("\"'}]")
 # Noise behind a whole value: brackets too many, marks that a server's parser has left, the end of a fence.
 REST = re.compile(r"(?:[\s\]},;`]|</?\w{1,40}>|<\|\w{1,40}\|>)*+")
 MAX_REST = 64 * 1024
+# What is held is read again with each piece. No name of a member has as many characters.
+MAX_HELD = 1024
 
 
 class NearJson:
     """Reads one object. `is_over` once its last bracket has come; what follows is not written.
 
-    `again`: the text from a brace behind a value on, where an object may begin anew; nothing is read behind it.
+    `again`: the rest of a piece from a brace behind a value on, where an object may begin anew: not read further.
     `is_changed`: whether what was written differs from what was read. `is_in_string`: whether text without quotes,
     backslashes and control characters passes as it is, and changes nothing.
     """
@@ -90,7 +92,6 @@ class NearJson:
             self.is_in_string = True
             return text  # most pieces are part of one string
         if self.again:
-            self.again += text
             return ""
         written: list[str] = []
         at, end = 0, len(text)
@@ -155,7 +156,7 @@ class NearJson:
         """A backslash: of an escape, or of itself where JSON has none for what follows."""
         following = text[at + 1 : at + 2]
         if PART_OF_ESCAPE.fullmatch(text, at):
-            return self._hold(text, at)
+            return self._hold(text, at, write)
         if following in SIMPLE_ESCAPES:
             write(text[at : at + 2])
             return at + 2
@@ -178,7 +179,7 @@ class NearJson:
                 write(text[at : end + 6])
                 return end + 6
             if end == len(text) or PART_OF_ESCAPE.fullmatch(text, end):
-                return self._hold(text, at)
+                return self._hold(text, at, write)
         if code in HIGH or code in LOW:
             self.is_changed = True
             write(REPLACEMENT)
@@ -227,7 +228,7 @@ class NearJson:
         found = COMMA.match(text, at)
         assert found is not None
         if found.end() == len(text):
-            return self._hold(text, at)
+            return self._hold(text, at, write)
         if text[found.end()] in "]}":
             self.is_changed = True
             write(found[0][1:])
@@ -240,15 +241,18 @@ class NearJson:
         found = WORD_AND_COLON.match(text, at)
         assert found is not None
         if found.end() == len(text) and not found[1]:
-            return self._hold(text, at)
+            return self._hold(text, at, write)
         word = found[0].rstrip(": \t\n\r")
         written = f'"{word}"' if found[1] else LITERALS.get(word, word)
         self.is_changed = self.is_changed or written != word
         write(written)
         return at + len(word)
 
-    def _hold(self, text: str, at: int) -> int:
-        self._held = text[at:]
+    def _hold(self, text: str, at: int, write: Callable[[str], None]) -> int:
+        if len(text) - at > MAX_HELD:
+            write(text[at:])
+        else:
+            self._held = text[at:]
         return len(text)
 
     @staticmethod
