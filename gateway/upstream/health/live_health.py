@@ -112,9 +112,9 @@ class LiveHealth:
 
     def enter(self, now: float, *, retry: bool = False) -> HealthTicket:
         """Begin a call. Only after `wait` has returned 0."""
-        is_probe = self.state is OPEN and now >= self.until
-        ticket = HealthTicket(now, is_probe)
-        if is_probe:
+        ticket = HealthTicket(now)
+        if self.state is OPEN and now >= self.until:
+            ticket.probe = True
             self._probe_until = now + PROBE_SECONDS
         second = self._second(now)
         second.calls += 1
@@ -217,8 +217,10 @@ class LiveHealth:
     def _second(self, now: float) -> Second:
         """Return the counts of this second, and forget those of long ago."""
         at = int(now)
-        if not self._seconds or self._seconds[-1].at != at:
-            self._seconds.append(Second(at))
+        latest = self._seconds[-1] if self._seconds else None
+        if latest is None or latest.at != at:
+            latest = Second(at)
+            self._seconds.append(latest)
             while self._seconds[0].at <= at - SHARE_SECONDS:
                 self._seconds.popleft()
-        return self._seconds[-1]
+        return latest

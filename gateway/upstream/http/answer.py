@@ -106,11 +106,12 @@ class SocketAnswer:
         return decoded(b"".join(body.pieces), self._coding(), limit)
 
     def pump(self, receive: Callable[[bytes], None]) -> Coroutine[Any, Any, None]:
-        try:
-            receive = decoding(receive, self._coding())
-        except UpstreamError:
-            self.abort()
-            raise
+        if coding := self._coding():
+            try:
+                receive = decoding(receive, coding)
+            except UpstreamError:
+                self.abort()
+                raise
         self._parser.headers = {}  # freed now, since the stream may last: some upstreams send a kilobyte of them
         return self._deliver(receive)
 
@@ -146,7 +147,7 @@ class SocketAnswer:
                 self._watch(self._timeouts.idle)  # what `_settle` would do; this runs once for every delta
             else:
                 self._settle()
-        if opening and parser.part is not HEAD:
+        if opening and self._waiter is not None and parser.part is not HEAD:
             self._wake()
 
     def finish(self) -> None:
