@@ -22,6 +22,5 @@ def message_id() -> str:
 
 def _random() -> str:
     if not _drawn:
-        digits = os.urandom(ID_BYTES * DRAWN).hex()
-        _drawn.extend(digits[start : start + 2 * ID_BYTES] for start in range(0, len(digits), 2 * ID_BYTES))
+        _drawn.extend(os.urandom(ID_BYTES * DRAWN).hex(" ", ID_BYTES).split())
     return _drawn.pop()

@@ -7,7 +7,7 @@ reply may be shown to the page.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from gateway.web.reply import MORE_LINES, MessageReply, no_content
 
 ANY: Final = "*"
+ORIGIN: Final = "origin"
 DIRECT_ACCESS: Final = "anthropic-dangerous-direct-browser-access"
 REQUESTED_HEADERS: Final = "access-control-request-headers"
 # Those of the client listener's routes.
@@ -37,7 +38,7 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
     allowed = frozenset(origins)
 
     def marks_for(request: web.Request) -> Headers:
-        origin = request.headers.get("origin", "")
+        origin = request.headers.get(ORIGIN, "")
         if not origin:
             return {}
         # The header itself, or its announcement in a preflight.
@@ -49,7 +50,11 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
         return {"access-control-allow-origin": origin, "vary": "origin", **EXPOSE}
 
     @web.middleware
-    async def answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def mark_or_answer(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        # Few requests are of pages: the others do without another coroutine.
+        return answer_page(request, handler) if ORIGIN in request.headers else handler(request)
+
+    async def answer_page(request: web.Request, handler: Handler) -> web.StreamResponse:
         marks = marks_for(request)
         if not marks:
             return await handler(request)
@@ -66,7 +71,7 @@ def allow_origins(app: web.Application, origins: Iterable[str]) -> None:
         response.headers.extend(marks_for(request))  # beside the reply's own Vary
 
     # After authentication, which leaves alone what the router refuses: a preflight brings no key.
-    app.middlewares.append(answer_preflight)
+    app.middlewares.append(mark_or_answer)
     app.on_response_prepare.append(mark)
 
 
