@@ -402,6 +402,18 @@ async def test_money_and_tokens_of_ended_requests_are_free_at_another_front_end_
         await settle(second, grant)
 
 
+@pytest.mark.parametrize("money", [1, 10**12 + 1, 4 * 10**15 - 1, 4 * 10**15, 9 * 10**15])
+async def test_money_of_every_size_is_held_and_spent_exactly(server: RedisServer, money: int) -> None:
+    context = await key_with(server, RateLimits(), Budget(9 * 10**15, "total"))
+    admission = await admission_on(server)
+    grant = await admitted(admission, context, Need(money, money))
+    scope = server.keys.scope(f"key:{context.key_id}")
+    [held] = await server.pipeline([("HGET", scope, "total/UTC:held")])
+    await settle(admission, grant, Used(money, 1, 1, {}, ""))
+    figures = await server.pipeline([("HMGET", scope, "total/UTC:held", "total/UTC:spent")])
+    assert (held, *figures[0]) == (b"%d" % money, b"0", b"%d" % money)
+
+
 async def test_settlement_that_waits_is_counted_without_another_request(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(concurrency=10), Budget(100, "total"))
     admission = await admission_on(server)

@@ -34,8 +34,9 @@ local function micros_now()
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
--- Lua would print a large number with an exponent.
+-- Lua would print a large number with an exponent. `%d` takes a quarter of the time, but not every number.
 local function whole(number)
+  if number > -4e15 and number < 4e15 then return string.format('%d', math.floor(number + 0.5)) end
   return string.format('%.0f', number)
 end
 
@@ -45,9 +46,8 @@ local function put(write, field, number)
   write[#write + 1] = whole(number)
 end
 
--- An argument with several numbers takes a server less than several arguments.
+-- An argument with several numbers takes a server less than several arguments. It has five or six.
 local function numbers_in(text)
-  local numbers = {}
-  for word in string.gmatch(text, '%S+') do numbers[#numbers + 1] = tonumber(word) end
-  return unpack(numbers)
+  local a, b, c, d, e, f = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) ?(%S*)$')
+  return tonumber(a), tonumber(b), tonumber(c), tonumber(d), tonumber(e), tonumber(f)
 end
