@@ -94,11 +94,12 @@ def error_response(error: GatewayError, request_id: str) -> web.Response:
 class MessageReply(web.StreamResponse):
     """A message as JSON, with status 200: header and body in one write. To be stamped before it is sent.
 
-    `own`: header lines that only this reply has.
+    It has none of aiohttp's `headers`, so that none are made for it. `own`: header lines that only this reply has.
     """
 
+    status = HTTPStatus.OK.value
+
     def __init__(self, request: web.Request, message: Any, headers: Iterable[tuple[str, str]], own: str = "") -> None:
-        super().__init__()
         self._client = cast(ClientConnection, request.protocol)
         self._data = orjson.dumps(message)
         self._fields = headers
