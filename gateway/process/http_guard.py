@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
@@ -338,6 +339,7 @@ class GuardedServer(web.Server):
             **options,
         }
         self._addresses: Counter[str] = Counter()
+        self.request_factory = partial(_begin, self.request_factory)
 
     def __call__(self) -> RequestHandler:
         return GuardedConnection(self)
@@ -369,6 +371,13 @@ def to_bytes(response: web.Response) -> bytes:
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
     lines += [f"content-length: {len(body)}", "connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
+
+
+def _begin(
+    make: Callable[..., web.BaseRequest], message: Any, payload: StreamReader, protocol: Any, *rest: Any
+) -> web.BaseRequest:
+    protocol.begin(payload)
+    return make(message, payload, protocol, *rest)
 
 
 def _to_reason(exc: BaseException | None) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -245,46 +246,34 @@ async def test_a_body_in_chunks_of_one_byte_is_read() -> None:
         assert [reply.body for reply in told.replies] == [b"250000 bytes"]
 
 
+async def test_others_have_their_turn_between_pipelined_requests() -> None:
+    """A connection with thousands of requests at hand does not keep the event loop for itself."""
+    turns = 0
+    begun: list[int] = []
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def note(asked: web.BaseRequest) -> web.StreamResponse:
+        begun.append(turns)
+        return web.Response(body=b"ok")
+
+    async with serving(note) as url:
+        others = asyncio.create_task(count_turns())
+        await converse(url, [request("GET", "/") * 100], replies=100)
+        others.cancel()
+    assert len(begun) == 100
+    assert all(later > earlier for earlier, later in pairwise(begun))
+
+
 async def test_many_pipelined_requests_are_answered_in_order() -> None:
     async with serving(echo) as url:
         asked = [request("POST", "/", b"x" * size) for size in range(1, 200)]
         told = await converse(url, [b"".join(asked)], replies=199)
         assert [reply.body for reply in told.replies] == [b"%d bytes" % size for size in range(1, 200)]
-
-
-async def test_all_requests_of_a_connection_are_answered_in_one_task() -> None:
-    tasks = []
-
-    async def note(asked: web.BaseRequest) -> web.StreamResponse:
-        tasks.append(asyncio.current_task())
-        return web.Response(body=b"ok")
-
-    async with serving(note) as url:
-        await converse(url, [request("GET", "/"), request("GET", "/")], replies=2)
-    assert len(tasks) == 2
-    assert tasks[0] is tasks[1]
-
-
-async def test_the_rest_of_a_body_that_no_handler_read_is_discarded_before_the_next_request() -> None:
-    body = b"x" * 500_000
-    async with serving(small) as url:
-        asked = request("POST", "/", body)
-        told = await converse(url, [asked[:1000], asked[1000:] + request("GET", "/")], replies=2)
-        assert [reply.body for reply in told.replies] == [b"ok", b"ok"]
-
-
-async def test_a_reply_that_cannot_be_written_ends_the_connection() -> None:
-    class Unwritable(web.Response):
-        async def write_eof(self, data: bytes = b"") -> None:
-            raise InvalidRequest("A reply that cannot be written.")
-
-    async def fail(asked: web.BaseRequest) -> web.StreamResponse:
-        return Unwritable(body=b"x")
-
-    async with serving(fail) as url:
-        told = await converse(url, [request("GET", "/")])
-        assert told.end in ("closed", "reset")
-        assert not any(reply.whole for reply in told.replies)
 
 
 # A reply that has begun.
