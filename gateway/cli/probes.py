@@ -168,7 +168,7 @@ def _refusal(status: int, body: object, upstream: Upstream) -> Finding:
         return Finding("error", "upstream", why, hint)
     if status in (401, 403):
         name = "OPENROUTER_API_KEY" if upstream.flavor == "openrouter" else "GATEWAY_UPSTREAM_API_KEY"
-        return Finding("error", "upstream", f"refuses the gateway's key (status {status})", f"set {name} anew")
+        return Finding("error", "upstream", f"refuses the gateway's key (status {status})", f"set {name} again")
     hint = "is GATEWAY_UPSTREAM_URL its v1 base, such as https://host/v1?"
     return Finding("warning", "upstream", f"answers, but has no list of models (status {status})", hint)
 

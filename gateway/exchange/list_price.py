@@ -22,7 +22,7 @@ REGION: Final = 1.1
 REGIONS: Final = frozenset({"us"})
 # Dollars for a search that the upstream runs, as Anthropic and OpenAI have it.
 SEARCH_FEE: Final = 0.01
-# Steps whose tokens the counts of the answer include, and those that are billed beside them, by their own model.
+# Steps that the counts of the answer include, and those that are billed beside them, by their own model.
 OWN_STEPS: Final = frozenset({"message", "fallback_message"})
 STEPS_BESIDE: Final = frozenset({"advisor_message", "compaction"})
 

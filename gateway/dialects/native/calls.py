@@ -23,7 +23,7 @@ from gateway.messages.notes import Note
 
 
 class StreamedCall:
-    """A call whose arguments arrive in pieces. `index`: of its block, as the upstream counts them."""
+    """A call that arrives in pieces. `index`: of its block, as the upstream counts them."""
 
     __slots__ = ("_call", "_has_any", "index")
 

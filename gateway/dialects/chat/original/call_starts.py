@@ -26,7 +26,7 @@ class HeldStart:
 
 @dataclass(slots=True, repr=False)
 class CallStarts:
-    """The starts of one choice's calls, whose indexes are correct. `offered`: names of the tools."""
+    """The starts of one choice's calls, with correct indexes. `offered`: names of the tools."""
 
     offered: Collection[str]
     _begun: set[int] = field(default_factory=set)

@@ -12,7 +12,7 @@ from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED, Ending
 from gateway.errors import UpstreamError
 from gateway.schemas.openai import ReasoningEntry
 
-# Times that the arguments of one call may begin anew; servers were seen to do it once.
+# Times that the arguments of one call may begin again; servers were seen to do it once.
 MAX_RESTARTS = 4
 
 

@@ -1,4 +1,4 @@
-"""MiniMax-M3's markup of calls (2026-06): a mark in front of each tag, and arguments in tags of their own names.
+"""MiniMax-M3's markup of calls (2026-06): a mark in front of each tag, and an argument in a tag of its name.
 
 Objects are tags within tags. Lists are tags of one name side by side: the argument's, or any within a tag for the list.
 """

@@ -48,7 +48,7 @@ MAX_HELD = 1024
 class NearJson:
     """Reads one object. `is_over` once its last bracket has come; what follows is not written.
 
-    `again`: the rest of a piece from a brace behind a value on, where an object may begin anew: not read further.
+    `again`: the rest of a piece from a brace behind a value on, where an object may begin again: not read further.
     `is_changed`: whether what was written differs from what was read. `is_in_string`: whether text without quotes,
     backslashes and control characters passes as it is, and changes nothing.
     """

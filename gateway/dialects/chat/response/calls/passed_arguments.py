@@ -49,7 +49,7 @@ class CallArguments:
     def end(self, *, may_be_cut: bool, at_limit: bool = False) -> str:
         """Return what is still to be passed on: `{}` for none at all, since clients parse them.
 
-        `at_limit`: the limit of the answer was reached, so that the model may not have come to its arguments.
+        `at_limit`: the limit of the answer was reached, so that the model may not have reached its arguments.
         """
         if at_limit and not self._has_any:
             return ""
