@@ -120,15 +120,15 @@ class Admission:
         prepared = limits
         if prepared is None or prepared.groups:
             prepared = self._prepared_for(context, models, any_model=any_model)
-        one = f"{self.name}-{next(self._numbers)}"
-        for _ in range(3):
+        one, is_patient = f"{self.name}-{next(self._numbers)}", self._link is not None
+        for _ in range(4):
             if not prepared.scopes:
                 # No limit applies, so there is no reservation; usage reports get the request when it ends.
                 return Grant(context.request_id, 0) if self.server is not None else None
             if need.input > prepared.most_input or (need.unpriced and self.unknown_price == "refuse"):
                 self._check_need(prepared.scopes, need)
             try:
-                outcome = await self._ask(one, context, prepared, need)
+                outcome = await self._ask(one, context, prepared, need, is_patient=is_patient)
             except (StoreAway, Overloaded) as error:
                 return self._admit_locally(prepared, need, error)
             kind = outcome[0]
@@ -136,6 +136,10 @@ class Admission:
                 return self._granted(one, prepared, outcome)
             if kind == b"refused":
                 raise self._refusal(prepared, outcome)
+            if kind == b"busy":
+                await asyncio.sleep(SETTLED_SECONDS)
+                is_patient = False
+                continue
             if kind == b"stale":
                 await self.directory.refresh_in_time()
                 self.directory.check(context)
@@ -240,20 +244,19 @@ class Admission:
             prepared = self._prepared[name] = prepare(self.directory.scopes_of(context), keys, now, groups)
         return prepared
 
-    async def _ask(self, one: str, context: Context, prepared: PreparedScopes, need: Need) -> Any:
+    async def _ask(
+        self, one: str, context: Context, prepared: PreparedScopes, need: Need, *, is_patient: bool
+    ) -> Any:
         call = prepared.admit
         if self.server is None or call is None or self.directory.silence.is_away:
             raise StoreAway("The store of limits is unavailable.")
-        numbers = f"{need.want} {need.least} {need.input} {SHARES[context.priority]}"
+        numbers = f"{need.want} {need.least} {need.input} {SHARES[context.priority]} {is_patient:d}"
+        values = (one, numbers)
         try:
-            if self._link is None:
-                async with self.directory.silence.call():
-                    return await self.server.run(call.script, call.keys, (*call.constants, one, f"{numbers} 0"))
-            outcome = await self._link.run(call, (one, f"{numbers} 1"))
-            if outcome[0] == b"busy":
-                await asyncio.sleep(SETTLED_SECONDS)
-                outcome = await self._link.run(call, (one, f"{numbers} 0"))
-            return outcome
+            if self._link is not None:
+                return await self._link.run(call, values)
+            async with self.directory.silence.call():
+                return await self.server.run(call.script, call.keys, (*call.constants, *values))
         except (StoreAway, asyncio.CancelledError):
             grant = Grant(one, 0, prepared.counted)
             self._uncertain.append(grant)  # it may be admitted all the same, now or later

@@ -54,8 +54,8 @@ def to_counted(rules: Iterable[Mapping[str, Any]]) -> Counted:
 class Grant:
     """A reservation. `money`: nano-dollars. `header_lines`: the state of the limits, for the reply.
 
-    `is_local`: kept in this process, not in Redis. `may_wait`: its settlement may be sent with the next reservation,
-    since at least half of each bound was left after it.
+    `is_local`: kept in this process, not in Redis. `may_wait`: its settlement may be sent with the next reservation, since
+    at least half of each bound was left after it.
     """
 
     id: str
