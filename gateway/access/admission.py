@@ -39,7 +39,7 @@ from gateway.errors import (
 from gateway.ids import request_id
 from gateway.redis import scripts
 from gateway.redis.cluster import has_nodes
-from gateway.redis.link import RIDE_SECONDS, Link
+from gateway.redis.link import Link
 from gateway.redis.server import RedisServer
 
 log = structlog.get_logger()
@@ -54,8 +54,6 @@ PROCESS_SECONDS: Final = 30.0
 # Parts of each limit that may be used. Workers draw while some is left for people.
 SHARES: Final[Mapping[Priority, str]] = {"live": "1", "batch": "0.7"}
 SWEEP_MOST: Final = 100
-# Until settlements that waited to be sent have been counted: that time, and 2 ms for their way and their turn.
-SETTLED_SECONDS: Final = RIDE_SECONDS + 0.002
 # Clients with limits that are kept prepared, 1 kB each.
 MAX_CLIENTS: Final = 10_000
 
@@ -120,26 +118,22 @@ class Admission:
         prepared = limits
         if prepared is None or prepared.groups:
             prepared = self._prepared_for(context, models, any_model=any_model)
-        one, is_patient = f"{self.name}-{next(self._numbers)}", self._link is not None
-        for _ in range(4):
+        one = f"{self.name}-{next(self._numbers)}"
+        for _ in range(3):
             if not prepared.scopes:
                 # No limit applies, so there is no reservation; usage reports get the request when it ends.
                 return Grant(context.request_id, 0) if self.server is not None else None
             if need.input > prepared.most_input or (need.unpriced and self.unknown_price == "refuse"):
                 self._check_need(prepared.scopes, need)
             try:
-                outcome = await self._ask(one, context, prepared, need, is_patient=is_patient)
+                outcome = await self._ask(one, context, prepared, need)
             except (StoreAway, Overloaded) as error:
                 return self._admit_locally(prepared, need, error)
             kind = outcome[0]
             if kind == b"admitted":
-                return self._granted(one, prepared, outcome)
+                return self._granted(one, prepared, outcome[1], outcome[2:])
             if kind == b"refused":
                 raise self._refusal(prepared, outcome)
-            if kind == b"busy":
-                await asyncio.sleep(SETTLED_SECONDS)
-                is_patient = False
-                continue
             if kind == b"stale":
                 await self.directory.refresh_in_time()
                 self.directory.check(context)
@@ -244,14 +238,11 @@ class Admission:
             prepared = self._prepared[name] = prepare(self.directory.scopes_of(context), keys, now, groups)
         return prepared
 
-    async def _ask(
-        self, one: str, context: Context, prepared: PreparedScopes, need: Need, *, is_patient: bool
-    ) -> Any:
+    async def _ask(self, one: str, context: Context, prepared: PreparedScopes, need: Need) -> Any:
         call = prepared.admit
         if self.server is None or call is None or self.directory.silence.is_away:
             raise StoreAway("The store of limits is unavailable.")
-        numbers = f"{need.want} {need.least} {need.input} {SHARES[context.priority]} {is_patient:d}"
-        values = (one, numbers)
+        values = (one, f"{need.want} {need.least} {need.input} {SHARES[context.priority]}")
         try:
             if self._link is not None:
                 return await self._link.run(call, values)
@@ -282,9 +273,8 @@ class Admission:
                     should_retry=False,
                 )
 
-    def _granted(self, one: str, prepared: PreparedScopes, outcome: list[Any]) -> Grant:
-        _, money, is_roomy, *state = outcome
-        grant = Grant(one, money, prepared.counted, prepared.headers.to_lines(state), may_wait=is_roomy == 1)
+    def _granted(self, one: str, prepared: PreparedScopes, money: int, state: list[int]) -> Grant:
+        grant = Grant(one, money, prepared.counted, prepared.headers.to_lines(state))
         self._held[one] = grant
         names = prepared.budget_names
         if names and state and self.money.is_due(names[0]):

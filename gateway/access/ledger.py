@@ -70,15 +70,13 @@ class Ledger:
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, grant: Grant, used: Used) -> None:
-        """Count what was used: over a link at once, or with the next reservation, so that the next request of this
-        process finds it settled.
+        """Count what was used: a reservation at once where there is a link, so that the next request finds it settled.
 
         Never waits; never raises.
         """
         if self.link is not None and grant.counted.names and not grant.is_local:
             day = self._day()
-            call, values = self._call(grant, day), self._values(grant, used, day)
-            if self.link.send(_Settling(self, grant, used), call, values, may_wait=grant.may_wait):
+            if self.link.send(_Settling(self, grant, used), self._call(grant, day), self._values(grant, used, day)):
                 return
         self.add_later(grant, used)
 

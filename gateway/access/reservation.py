@@ -54,8 +54,7 @@ def to_counted(rules: Iterable[Mapping[str, Any]]) -> Counted:
 class Grant:
     """A reservation. `money`: nano-dollars. `header_lines`: the state of the limits, for the reply.
 
-    `is_local`: kept in this process, not in Redis. `may_wait`: its settlement may be sent with the next reservation, since
-    at least half of each bound was left after it.
+    `is_local`: kept in this process, not in Redis.
     """
 
     id: str
@@ -63,7 +62,6 @@ class Grant:
     counted: Counted = NOWHERE
     header_lines: str = field(default="", repr=False)
     is_local: bool = False
-    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

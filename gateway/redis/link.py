@@ -2,8 +2,7 @@
 
 redis-py takes a connection of its pool for each call, which costs 135 µs of processor time; a call here costs 15 to 35.
 The commands of one turn of the event loop are sent in one write, and replies belong to the calls in their order. So a
-call that is canceled keeps its place, and a later command of this process runs later in Redis too. A command whose reply
-is not needed soon may wait for the next one, and is sent in the same write.
+call that is canceled keeps its place, and a later command of this process runs later in Redis too.
 
 redis-py still reads the URL and opens the connection: address, TLS, password, database. A Cluster stays with redis-py,
 which finds the node of a key and follows redirections.
@@ -29,9 +28,6 @@ from gateway.redis.silence import SilenceLimit
 
 # Calls that wait for a server which answers slowly; each holds about 2 kB.
 MAX_WAITING: Final = 50_000
-# The longest that a command waits for another one to be sent with. A client's next request reaches the same process
-# within 1 to 2 ms of its answer; the event loop counts in whole milliseconds.
-RIDE_SECONDS: Final = 0.003
 
 
 class Receiver(Protocol):
@@ -115,17 +111,12 @@ class Link:
                     await self._open()
                 return await call.script.evaluate(self, call.keys, (*call.constants, *values))
 
-    def send(
-        self, receiver: Receiver, call: PackedCall, values: tuple[Argument, ...], *, may_wait: bool = False
-    ) -> bool:
-        """Have the receiver get the script's reply, or a RedisError. Return False, and send nothing, without a
-        connection that takes it. Never waits.
-
-        With `may_wait` it is sent together with the next command, after RIDE_SECONDS at the latest.
-        """
+    def send(self, receiver: Receiver, call: PackedCall, values: tuple[Argument, ...]) -> bool:
+        """Have the receiver get the script's reply, or a RedisError. Return False, and send nothing, unless it can be
+        sent at once. Never waits."""
         if self._wire is None or self.silence.is_away or len(self._wire.waiting) >= MAX_WAITING:
             return False
-        self._wire.send(receiver, call.pack(values), may_wait=may_wait)
+        self._wire.send(receiver, call.pack(values))
         return True
 
     async def open(self) -> None:
@@ -189,32 +180,25 @@ class _Wire(asyncio.Protocol):
         self._opener = self._transport.get_protocol()  # redis-py waits for its end when it closes the connection
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=connection._parser.parse_error)
         self._unsent: list[bytes] = []
-        self._is_writing = False  # in the next turn of the loop
-        self._write_later: asyncio.TimerHandle | None = None
-        self._write_at = 0.0  # time of the loop at which the first of those that wait for others is sent
         self._quiet = 0  # looks since the last data
         self._look_later: asyncio.TimerHandle | None = None
         self._transport.set_protocol(self)
 
-    def send(self, receiver: Receiver, packed: bytes, *, may_wait: bool = False) -> None:
-        if not may_wait:
-            if not self._is_writing:
-                self._is_writing = True
-                self.loop.call_soon(self._write)
-        elif not self._unsent:
-            self._write_at = self.loop.time() + RIDE_SECONDS
-            if self._write_later is None:  # else it is over sooner, and is then set for this one
-                self._write_later = self.loop.call_later(RIDE_SECONDS, self._write_waiting)
+    def send(self, receiver: Receiver, packed: bytes) -> None:
+        if not self._unsent:
+            self.loop.call_soon(self._write)
         self._unsent.append(packed)
         self.waiting.append(receiver)
+        if self._look_later is None:
+            self._quiet = 0
+            self._look_later = self.loop.call_later(self._link.silence.seconds / LOOKS, self._look)
 
     def lose(self, error: RedisError) -> None:
         """End the connection. Calls that wait fail with an error like this."""
         self._link.ended(self)
         self._transport.abort()
-        for timer in (self._look_later, self._write_later):
-            if timer is not None:
-                timer.cancel()
+        if self._look_later is not None:
+            self._look_later.cancel()
         while self.waiting:
             waiting = self.waiting.popleft()
             if not waiting.done():
@@ -246,22 +230,7 @@ class _Wire(asyncio.Protocol):
 
     def _write(self) -> None:
         unsent, self._unsent = self._unsent, []
-        self._is_writing = False
         self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
-        if self._look_later is None:
-            self._quiet = 0
-            self._look_later = self.loop.call_later(self._link.silence.seconds / LOOKS, self._look)
-
-    def _write_waiting(self) -> None:
-        """Send what has waited for another command for long enough."""
-        self._write_later = None
-        if not self._unsent or self._is_writing:
-            return
-        left = self._write_at - self.loop.time()
-        if left > 0:
-            self._write_later = self.loop.call_later(left, self._write_waiting)
-        else:
-            self._write()
 
     def _look(self) -> None:
         """Count a look once, however late it is: time in which the loop was too busy to read does not count."""

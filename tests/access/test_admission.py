@@ -334,74 +334,6 @@ def put_away(admission: Admission, server: RedisServer) -> RedisServer:
     return away
 
 
-ROOM = {
-    "half of the places": (RateLimits(concurrency=2), (), True),
-    "fewer places": (RateLimits(concurrency=3), (Need(),), False),
-    "the only place": (RateLimits(concurrency=1), (), False),
-    "half of the input tokens": (RateLimits(input_tokens=100), (Need(input=25),), True),
-    "fewer input tokens": (RateLimits(input_tokens=100), (Need(input=26),), False),
-    "half of the money": (RateLimits(), (Need(25, 25),), True),
-    "less money": (RateLimits(), (Need(26, 26),), False),
-    "no requests, which no settlement changes": (RateLimits(requests=1), (), True),
-    "all output tokens": (RateLimits(output_tokens=100), (), True),
-}
-
-
-@pytest.mark.parametrize(("limits", "before", "may_wait"), ROOM.values(), ids=ROOM)
-async def test_settlement_may_wait_while_half_of_each_bound_is_left(
-    server: RedisServer, limits: RateLimits, before: tuple[Need, ...], may_wait: bool
-) -> None:
-    context = await key_with(server, limits, *(() if limits != RateLimits() else (Budget(100, "total"),)))
-    admission = await admission_on(server)
-    for need in before:
-        await admitted(admission, context, need)
-    grant = await admitted(admission, context, Need(25, 25, 25))
-    assert isinstance(grant, Grant)
-    assert grant.may_wait is may_wait
-
-
-async def test_settlement_does_not_wait_when_half_of_the_output_tokens_are_owed(server: RedisServer) -> None:
-    context = await key_with(server, RateLimits(output_tokens=1000))
-    admission = await admission_on(server)
-    await settle(admission, await admitted(admission, context), Used(0, 0, 600, {}, ""))
-    grant = await admitted(admission, context)
-    assert isinstance(grant, Grant)
-    assert not grant.may_wait
-
-
-async def test_places_of_ended_requests_are_free_at_another_front_end_though_settlements_wait(
-    server: RedisServer,
-) -> None:
-    context = await key_with(server, RateLimits(concurrency=4))
-    first, second = await admission_on(server), await admission_on(server)
-    for _ in range(10):
-        ended = [await admitted(first, context) for _ in range(2)]
-        assert all(isinstance(one, Grant) and one.may_wait for one in ended)
-        for one in ended:
-            first.settle(one, NOTHING)
-        outcomes = await asyncio.gather(*(admitted(second, context) for _ in range(4)))
-        assert [type(one) for one in outcomes] == [Grant] * 4
-        assert isinstance(await admitted(second, context), RateLimited)
-        for one in outcomes:
-            await settle(second, one)
-
-
-async def test_money_and_tokens_of_ended_requests_are_free_at_another_front_end_though_settlements_wait(
-    server: RedisServer,
-) -> None:
-    context = await key_with(server, RateLimits(input_tokens=100), Budget(100, "total"))
-    first, second = await admission_on(server), await admission_on(server)
-    for want, least, input_tokens in ((100, 10, 1), (100, 100, 1), (10, 10, 90)):
-        ended = await admitted(first, context, Need(50, 50, 40))
-        assert isinstance(ended, Grant)
-        assert ended.may_wait
-        first.settle(ended, Used(0, 0, 0, {}, ""))
-        grant = await admitted(second, context, Need(want, least, input_tokens))
-        assert isinstance(grant, Grant)
-        assert grant.money == want
-        await settle(second, grant)
-
-
 @pytest.mark.parametrize("money", [1, 10**12 + 1, 4 * 10**15 - 1, 4 * 10**15, 9 * 10**15])
 async def test_money_of_every_size_is_held_and_spent_exactly(server: RedisServer, money: int) -> None:
     context = await key_with(server, RateLimits(), Budget(9 * 10**15, "total"))
@@ -412,19 +344,6 @@ async def test_money_of_every_size_is_held_and_spent_exactly(server: RedisServer
     await settle(admission, grant, Used(money, 1, 1, {}, ""))
     figures = await server.pipeline([("HMGET", scope, "total/UTC:held", "total/UTC:spent")])
     assert (held, *figures[0]) == (b"%d" % money, b"0", b"%d" % money)
-
-
-async def test_settlement_that_waits_is_counted_without_another_request(server: RedisServer) -> None:
-    context = await key_with(server, RateLimits(concurrency=10), Budget(100, "total"))
-    admission = await admission_on(server)
-    grant = await admitted(admission, context, Need(10, 10))
-    assert isinstance(grant, Grant)
-    admission.settle(grant, Used(7, 1, 1, {}, ""))
-    state: dict[bytes, bytes] = {}
-    async with asyncio.timeout(20):
-        while state.get(b"running") != b"0":
-            [state] = await server.pipeline([("HGETALL", server.keys.scope(f"key:{context.key_id}"))])
-    assert (state[b"total/UTC:spent"], state[b"total/UTC:held"]) == (b"7", b"0")
 
 
 async def test_place_of_a_request_is_free_for_the_next_one_of_the_process(server: RedisServer) -> None:

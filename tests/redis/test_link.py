@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import Overloaded, StoreAway
 from gateway.redis.connections import queue_client
-from gateway.redis.link import RIDE_SECONDS, Link, PackedCall
+from gateway.redis.link import Link, PackedCall
 from gateway.redis.scripts import LuaScript
 from gateway.redis.silence import AWAY_SECONDS, SilenceLimit
 from tests.redis.scripted import ScriptedServer, scripted_server
@@ -315,86 +315,3 @@ async def test_commands_sent_without_waiting_fail_when_the_connection_ends() -> 
         await link.drain()
         assert kept[0].reply == b"x"
         assert {type(one.reply).__name__ for one in kept[1:]} == {"ConnectionError"}
-
-
-async def test_command_that_may_wait_is_sent_with_the_next_one_and_before_it() -> None:
-    async with open_server() as server, link_to(server.url) as link, observed(server.url) as reads:
-        await link.run(ECHO, (b"first",))
-        before = await reads()
-        for number in range(20):
-            one = Kept()
-            assert link.send(one, ECHO, (b"%d" % number,), may_wait=True)
-            for _ in range(3):
-                await asyncio.sleep(0)
-            assert await link.run(ECHO, (b"next",)) == b"next"
-            assert one.reply == b"%d" % number
-        assert 20 <= await reads() - before <= 30  # a look at the number is one, and a slow machine may add some
-
-
-async def test_command_that_may_wait_is_sent_soon_when_no_other_follows() -> None:
-    async with linked(echo) as (_, link):
-        await link.run(ECHO, (b"first",))
-        for number in range(3):
-            one = Kept()
-            link.send(one, ECHO, (b"%d" % number,), may_wait=True)
-            await asyncio.sleep(0)
-            assert one.reply is None
-            async with asyncio.timeout(PATIENT):
-                while one.reply is None:
-                    await asyncio.sleep(RIDE_SECONDS)
-            assert one.reply == b"%d" % number
-
-
-async def test_time_to_wait_begins_with_the_command_and_not_with_one_that_was_sent_before() -> None:
-    async with linked(echo) as (server, link):
-        await link.run(ECHO, (b"first",))
-        wire = link._wire
-        assert wire is not None
-        link.send(Kept(), ECHO, (b"0",), may_wait=True)
-        assert await link.run(ECHO, (b"1",)) == b"1"
-        one = Kept()
-        link.send(one, ECHO, (b"2",), may_wait=True)
-        sent = len(server.commands)
-        wire._write_waiting()  # the time of the first one is over
-        await asyncio.sleep(0)
-        assert (wire._unsent != [], len(server.commands)) == (True, sent)
-        wire._write_at = 0
-        wire._write_waiting()
-        assert wire._unsent == []
-        await link.drain()
-        assert one.reply == b"2"
-
-
-async def test_command_that_waits_fails_when_the_connection_ends() -> None:
-    async with linked(echo) as (_, link):
-        await link.run(ECHO, (b"first",))
-        one = Kept()
-        link.send(one, ECHO, (b"x",), may_wait=True)
-        assert link._wire is not None
-        link._wire.connection_lost(None)
-        assert type(one.reply).__name__ == "ConnectionError"
-        assert not link.send(one, ECHO, (b"x",), may_wait=True)
-
-
-async def test_command_that_waits_is_sent_when_the_link_is_drained() -> None:
-    async with linked(echo) as (_, link):
-        await link.open()
-        one = Kept()
-        link.send(one, ECHO, (b"0",), may_wait=True)
-        await link.drain()
-        assert one.reply == b"0"
-
-
-@asynccontextmanager
-async def observed(url: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Yield a function that returns the server's reads from its clients."""
-    client = queue_client(url)
-
-    async def reads() -> int:
-        stats = await client.info("stats")
-        return int(stats["total_reads_processed"])
-
-    try:
-        yield reads
-    finally:
-        await client.aclose()

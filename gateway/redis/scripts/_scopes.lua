@@ -46,8 +46,8 @@ local function put(write, field, number)
   write[#write + 1] = whole(number)
 end
 
--- An argument with several numbers takes a server less than several arguments. It has five or six.
+-- An argument with several numbers takes a server less than several arguments. It has four or six.
 local function numbers_in(text)
-  local a, b, c, d, e, f = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) ?(%S*)$')
+  local a, b, c, d, e, f = string.match(text, '^(%S+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*)$')
   return tonumber(a), tonumber(b), tonumber(c), tonumber(d), tonumber(e), tonumber(f)
 end

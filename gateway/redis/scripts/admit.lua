@@ -2,25 +2,23 @@
 -- Admit one request against every limit and budget that applies to it, or against none.
 -- KEYS: leases, reservations, versions, then one hash a scope. ARGV: the scopes as JSON, as the reservation keeps them; the
 -- number of the client's records, their names and their versions; the scopes (`_scopes`); the lease in ms; then id, and
--- numbers with spaces: money wanted, the least of it, input tokens, the part of each capacity that may be used, and 1 to
--- get 'busy' where requests that end may make room.
+-- numbers with spaces: money wanted, the least of it, input tokens, and the part of each capacity that may be used.
 -- Money is in nano-dollars, bounds of periods in seconds. A rate is a virtual clock (GCRA) in microseconds, a minute of
 -- which may be used at once; `<rate>:limit` beside it is the limit that it was counted by.
 -- `state…` are whole numbers: of each limited kind of rate the tightest limit, what remains and when it is full again, in
 -- Unix seconds, then of each budget what was spent and held before this request, and when it ends.
--- `roomy` is 1 if at least half of each bound that a settlement changes is left after this request.
--- Replies {'admitted', granted, roomy, state…} | {'refused', scope, kind, wait in ms, spent, state…} | {'busy'} | {'stale'} |
+-- Replies {'admitted', granted, state…} | {'refused', scope, kind, wait in ms, spent, state…} | {'stale'} |
 -- {'period', now in s}.
 local LEASES, DATA, VERSIONS = KEYS[1], KEYS[2], KEYS[3]
 local records = tonumber(ARGV[2])
 local scopes, at = read_scopes(3 + 2 * records)
 local lease, id = tonumber(ARGV[at]), ARGV[at + 1]
-local want, least, input, share, is_patient = numbers_in(ARGV[at + 2])
+local want, least, input, share = numbers_in(ARGV[at + 2])
 local now = micros_now()
 local cost = {requests = 1, input_tokens = input, output_tokens = 0}
 
 local stored = redis.call('HGET', DATA, id)
-if stored then return {'admitted', tonumber(string.match(stored, '"granted":([^,}]+)')), 0} end
+if stored then return {'admitted', tonumber(string.match(stored, '"granted":([^,}]+)'))} end
 local versions = redis.call('HMGET', VERSIONS, unpack(ARGV, 3, 2 + records))
 for i = 1, records do
   if (versions[i] or '0') ~= ARGV[2 + records + i] then return {'stale'} end
@@ -33,8 +31,7 @@ for _, scope in ipairs(scopes) do
   end
 end
 
-local tightest, granted, writes, budgets, refusal, roomy = {}, want, {}, {}, nil, 1
-local most = want  -- that would be granted if nothing were held
+local tightest, granted, writes, budgets, refusal = {}, want, {}, {}, nil
 -- Of several refusals the one that lasts longest counts; one of a spent budget before all others.
 local function refuse(scope, kind, wait, spent)
   local rank = wait + (spent and 1e15 or 0)
@@ -55,7 +52,6 @@ local function take_rate(scope, state, write, kind)
   local room = MINUTE * share - (clock - now)
   local over = cost[kind] * emission - room
   if over > 0 or (kind == 'output_tokens' and room <= 0) then refuse(scope.name, kind, over / 1000) end
-  if kind ~= 'requests' and room - cost[kind] * emission < MINUTE / 2 then roomy = 0 end
   clock = clock + cost[kind] * emission
   put(write, kind, clock)
   if tonumber(state[kind .. ':limit'] or '0') ~= limit then put(write, kind .. ':limit', limit) end
@@ -77,8 +73,7 @@ local function look_at_budget(scope, state, budget)
   elseif room < least or room <= 0 then
     refuse(scope.name, 'held:' .. budget.name, 2000)
   end
-  if (room - want) * 2 < budget.amount then roomy = 0 end
-  granted, most = math.min(granted, room), math.min(most, room + held)
+  granted = math.min(granted, room)
 end
 
 local states = {}
@@ -91,7 +86,6 @@ for i, scope in ipairs(scopes) do
   if scope.concurrency and running >= math.max(1, math.floor(scope.concurrency * share)) then
     refuse(scope.name, 'concurrency', 1000)
   end
-  if scope.concurrency and (running + 1) * 2 > scope.concurrency then roomy = 0 end
   put(write, 'running', running + 1)
   for _, budget in ipairs(scope.budgets) do look_at_budget(scope, state, budget) end
   states[i], writes[i] = state, write
@@ -110,13 +104,6 @@ local function with_state(reply)
   return reply
 end
 
--- Settlements may be on their way: they give back places, money that is held, and input tokens that were not used.
-local function is_freed_by_settlements()
-  if not refusal then return granted < most end
-  return refusal.kind == 'concurrency' or refusal.kind == 'input_tokens' or string.find(refusal.kind, '^held:') ~= nil
-end
-
-if is_patient == 1 and is_freed_by_settlements() then return {'busy'} end
 if refusal then
   return with_state({'refused', refusal.scope, refusal.kind, refusal.wait, refusal.spent})
 end
@@ -136,4 +123,4 @@ if #scopes > 0 then
   redis.call('HSET', DATA, id, reservation)
   redis.call('ZADD', LEASES, whole(now / 1000 + lease), id)
 end
-return with_state({'admitted', granted, roomy})
+return with_state({'admitted', granted})
