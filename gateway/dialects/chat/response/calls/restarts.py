@@ -1,4 +1,4 @@
-"""Arguments that begin again before their end, as in `{"a": "x"{"a": "x", "b": 1}`: SGLang sends them (its issue 23071).
+"""Arguments that begin again before their end, as in `{"a": "x"{"a": "x", "b": 1}`: SGLang sends them (issue 23071).
 
 A second beginning is recognised where JSON has no brace: behind a value. If it repeats what has been passed on, the
 call goes on from there. Anything else stays as it is, and is no JSON in the end.
