@@ -68,16 +68,6 @@ def set_match(request: web.Request, match: web.UrlMappingMatchInfo) -> None:
     request._match_info = match
 
 
-def take_body(request: web.BaseRequest) -> bytes:
-    """Return a body that has arrived and of which nothing was read."""
-    content = request.content
-    if not content.total_bytes:
-        return b""
-    pieces = content._buffer
-    free_buffer(request)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
 def free_buffer(request: web.BaseRequest) -> None:
     """Drop the buffer of a body that was read: the reader lives until the reply ends, an empty deque has 600 bytes."""
     request.content._buffer = NOTHING_LEFT

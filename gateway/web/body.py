@@ -9,7 +9,7 @@ from typing import Literal
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, RequestTimedOut, RequestTooLarge, UnsupportedMedia
-from gateway.process.aiohttp_internals import free_buffer, take_body
+from gateway.process.aiohttp_internals import free_buffer
 from gateway.process.http_guard import GuardedConnection
 from gateway.web.arrivals import held_bytes
 
@@ -49,18 +49,19 @@ async def read_body(request: web.Request, limit: int, pace: UploadPace = PACE) -
 async def read_raw_body(request: web.Request, limit: int, pace: UploadPace = PACE) -> bytes:
     """Return the body as it was sent, inflated or not. Raises as `read_body` does."""
     if request.content.is_eof():  # it came with the header, as small ones do
-        body = take_body(request)
+        body = request.content.read_nowait()
         if len(body) > limit:
             raise too_large(limit)
-        return body
-    pieces, size = [], 0
-    with held_bytes(request) as hold:
-        async for piece in _arriving(request, limit, pace):
-            size += len(piece)
-            hold(size)
-            pieces.append(piece)
+    else:
+        pieces, size = [], 0
+        with held_bytes(request) as hold:
+            async for piece in _arriving(request, limit, pace):
+                size += len(piece)
+                hold(size)
+                pieces.append(piece)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     free_buffer(request)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return body
 
 
 async def body_pieces(request: web.Request, limit: int, size: int, pace: UploadPace = PACE) -> AsyncIterator[bytes]:
