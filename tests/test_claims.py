@@ -1,4 +1,4 @@
-"""Every statement of the README has a row in docs/claims.md that names what shows it."""
+"""Every statement of the README has a row in docs/claims.md that names its evidence."""
 
 import re
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Sections that state something; the others are commands, which test_readme.py runs, figures, and links.
-STATING = ("Why Dragoman", "Limits")
+STATING = ("What else it does", "Limits")
 
 
 def plain(markdown: str) -> str:
@@ -28,7 +28,7 @@ def rows() -> dict[str, str]:
 
 def statements(readme: str) -> list[str]:
     """Return the lead and the sections that state something, cut at full stops, colons and semicolons."""
-    lead = readme.partition("# Dragoman\n")[2].partition("```")[0]
+    lead = readme.partition("# Dragoman\n")[2].partition("\n## ")[0]
     sections = [readme.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in STATING]
     parts = [part for text in (lead, *sections) for part in re.split(r"(?<=[.:;])\s+(?=\S)", plain(text).strip())]
     # A part of one or two words is one before a colon, such as `Also`.
