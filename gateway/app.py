@@ -169,7 +169,7 @@ def _chores(gateway: Gateway, *, child: bool, reloads: bool) -> Iterator[Corouti
     yield gateway.activity.run()
     if gateway.otlp is not None:
         yield gateway.otlp.run()
-    yield Repeated("catalog", gateway.catalog.models, WATCH_SECONDS).run()
+    yield Repeated("catalog", gateway.catalog.refresh, WATCH_SECONDS).run()
     # A parent reads the metrics of its children from files, which they write regularly.
     if child:
         yield settle_regularly()

@@ -64,7 +64,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         await stack.enter_async_context(background(exchange.heartbeat.run()))
         await stack.enter_async_context(background(watch_loop()))
         catalog = Catalog(client, exchange.routing, redactor=exchange.redactor)
-        await stack.enter_async_context(background(Repeated("catalog", catalog.models, WATCH_SECONDS).run()))
+        await stack.enter_async_context(background(Repeated("catalog", catalog.refresh, WATCH_SECONDS).run()))
         await stack.enter_async_context(background(open_reload(settings, exchange, catalog).run()))
         await stack.enter_async_context(background(worker.monitor.run()))
         await stack.enter_async_context(background(share_learned(exchange, server.server).run()))

@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic_core import ErrorDetails
@@ -57,7 +57,40 @@ PARAMETERS: Final = frozenset(MessagesRequest.__annotations__) | frozenset(ChatR
 # A variable that is written without its braces, or not as a name, and would be sent as a key.
 UNEXPANDED: Final = re.compile(r"\$\w*|\$\{\}")
 
+# Models of an upstream that a problem lists.
+MAX_LISTED: Final = 50
+
 Finding = tuple[Location, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WiderRules:
+    """The patterns of routes, by what is in front of their first `*`: files with 50,000 routes have few to compare.
+
+    Each list has the patterns with the most literal characters first.
+    """
+
+    by_start: Mapping[str, Sequence[RouteRule]] = field(repr=False)
+    lengths: Sequence[int] = ()  # of the starts
+
+    @classmethod
+    def of(cls, patterns: Iterable[str]) -> "WiderRules":
+        by_start: dict[str, list[RouteRule]] = {}
+        rules = [RouteRule(pattern, (Candidate(""),)) for pattern in patterns if "*" in pattern]
+        for rule in sorted(rules, key=lambda rule: -rule.literals):
+            by_start.setdefault(rule.pattern.partition("*")[0], []).append(rule)
+        return cls(by_start, sorted({len(start) for start in by_start}))
+
+    def than(self, pattern: str) -> str | None:
+        """Return the narrowest of the patterns that match all that this one does; None if there is no other."""
+        name = pattern.replace("*", "\0")
+        found: RouteRule | None = None
+        for length in self.lengths:
+            others = (one for one in self.by_start.get(name[:length], ()) if one.pattern != pattern)
+            other = next((one for one in others if one.matches(name)), None)
+            if other is not None and (found is None or other.literals > found.literals):
+                found = other
+        return None if found is None else found.pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +164,7 @@ def _routes(sections: Sections) -> Iterator[Finding]:
     if sections.routes and not sections.upstreams:
         yield ("routes",), 'there are no [upstreams] to route to; add one, such as openrouter = { key = "${NAME}" }'
         return
+    models = {name: frozenset(upstream.models) for name, upstream in sections.upstreams.items()}
     for pattern, route in sections.routes.items():
         location: Location = ("routes", pattern)
         if not pattern.strip() or pattern != pattern.strip():
@@ -139,7 +173,7 @@ def _routes(sections: Sections) -> Iterator[Finding]:
             if candidate.upstream not in sections.upstreams:
                 yield location, _unknown_upstream(candidate, sections)
         for candidate in route.named:
-            yield from ((location, text) for text in _model_problems(candidate, pattern, sections))
+            yield from ((location, text) for text in _model_problems(candidate, pattern, sections, models))
         if any(_is_alone(index, route.to) for index in range(len(route.to))):
             yield (*location, "share"), "candidates with shares stand beside one another; give the next one a share too"
         if route.require and not any(_meets(sections, route, candidate) for candidate in route.to):
@@ -157,10 +191,12 @@ def _policies(sections: Sections) -> Iterator[Finding]:
 
 def _misspelled(sections: Sections) -> Iterator[Finding]:
     """Find names that are nearly those of parameters. Others are passed on: servers have their own."""
+    near: dict[str, str] = {}
     for location, name, _ in _parameters(sections):
         first = name.partition(".")[0]
-        close = "" if first in PARAMETERS else suggestion(first, PARAMETERS, 0.88)
-        if close:
+        if first not in near:
+            near[first] = "" if first in PARAMETERS else suggestion(first, PARAMETERS, 0.88)
+        if close := near[first]:
             yield location, f'is no parameter of Messages or chat completions; did you mean "{close}"?'
 
 
@@ -170,9 +206,8 @@ def _parameters(sections: Sections) -> Iterator[tuple[Location, str, Any]]:
     for name, upstream in sections.upstreams.items():
         tables.append((("upstreams", name, "params"), upstream.params))
     for pattern, route in sections.routes.items():
-        tables += [
-            (("routes", pattern, "params"), table) for table in (route.params, *(one.params for one in route.named))
-        ]
+        own = (route.params, *[one.params for one in route.named])
+        tables += [(("routes", pattern, "params"), table) for table in own if table]
     for location, table in tables:
         yield from (((*location, name), name, value) for name, value in table.items())
 
@@ -182,12 +217,16 @@ def _meets(sections: Sections, route: RouteSection, candidate: CandidateSection)
     return upstream is None or upstream.has_labels(candidate.upstream, route.labels)
 
 
-def _model_problems(candidate: CandidateSection, pattern: str, sections: Sections) -> Iterator[str]:
-    model, upstream = candidate.model or "", sections.upstreams.get(candidate.upstream)
+def _model_problems(
+    candidate: CandidateSection, pattern: str, sections: Sections, models: Mapping[str, frozenset[str]]
+) -> Iterator[str]:
+    model, allowed = candidate.model or "", models.get(candidate.upstream)
     if model.count("*") > pattern.count("*"):
         yield f"\"{model}\" has more * than the route's name: each stands for what one of the name's matches"
-    if upstream and upstream.models and model and "*" not in model and model not in upstream.models:
-        listed = ", ".join(f'"{one}"' for one in upstream.models)
+    if allowed and model and "*" not in model and model not in allowed:
+        names = sections.upstreams[candidate.upstream].models
+        listed = ", ".join(f'"{one}"' for one in names[:MAX_LISTED])
+        listed += f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
         yield f'"{model}" is not among the models of {candidate.upstream}: {listed}'
 
 
@@ -212,16 +251,15 @@ def _unknown_upstream(candidate: CandidateSection, sections: Sections) -> str:
 
 def _repeated(sections: Sections, file: ConfigFile) -> Iterator[Finding]:
     """Find routes without effect, and candidates that a list holds twice."""
-    rules = {pattern: RouteRule(pattern, (Candidate(""),)) for pattern in sections.routes}
+    wider = WiderRules.of(sections.routes)
     for pattern, route in sections.routes.items():
         for index, candidate in enumerate(route.to):
             if candidate in route.to[:index]:
                 yield ("routes", pattern), f'lists "{candidate.to}" twice'
-        others = [one for one in rules.values() if one.pattern != pattern and one.matches(pattern.replace("*", "\0"))]
-        wider = max(others, key=lambda one: one.literals, default=None)
-        if wider is not None and sections.routes[wider.pattern] == route:
-            line = file.line_of(("routes", wider.pattern))
-            yield ("routes", pattern), f'lists the same candidates as "{wider.pattern}" at line {line}'
+        other = wider.than(pattern)
+        if other is not None and sections.routes[other] == route:
+            line = file.line_of(("routes", other))
+            yield ("routes", pattern), f'lists the same candidates as "{other}" at line {line}'
 
 
 def _unused(sections: Sections) -> Iterator[Finding]:

@@ -28,8 +28,9 @@ def lines_of(text: str) -> Mapping[Location, int]:
     found: dict[Location, int] = {}
     table: Location = ()
     latest: dict[Location, int] = {}  # the place of the latest table in each list of tables
+    line, counted = 1, 0
     for start, statement in _statements(text):
-        line = text.count("\n", 0, start) + 1
+        line, counted = line + text.count("\n", counted, start), start
         keys = _keys(statement.lstrip("["))
         if statement.startswith("["):
             table = _table_of(keys, latest, is_listed=statement.startswith("[["))

@@ -99,6 +99,8 @@ class UpstreamSection(Section):
 
     def has_labels(self, name: str, required: Mapping[str, str]) -> bool:
         """Return True if the upstream has what a route requires. OpenRouter keeps rules about data for each request."""
+        if not required:
+            return True
         own = {"region": self.region, "data": self.data}
         if self.row(name).flavor == "openrouter" and required.get("data") in DATA_RULES:
             required = {label: value for label, value in required.items() if label != "data"}

@@ -97,4 +97,4 @@ def open_reload(settings: Settings, exchange: Exchange, catalog: Catalog) -> Con
         if isinstance(exchange.client, Transport):
             exchange.client.retain(one.url for one in table.upstreams)
 
-    return ConfigReload(settings, apply, catalog.models)
+    return ConfigReload(settings, apply, catalog.refresh)

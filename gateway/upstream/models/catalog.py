@@ -71,7 +71,10 @@ class UpstreamList:
 
 @dataclass(slots=True)
 class Catalog:
-    """Ask `models`; it reads the upstreams' lists again when the last ones are older than FRESH_SECONDS."""
+    """`refresh` reads the upstreams' lists again when the last ones are older than FRESH_SECONDS.
+
+    `models` does, too, and describes the models for clients, which takes a second or more for a list of 50,000.
+    """
 
     client: UpstreamClient
     routing: Routing
@@ -83,13 +86,17 @@ class Catalog:
     _reading: asyncio.Lock | None = None
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def models(self) -> tuple[dict[str, Any], ...]:
-        """Aliases first, then the upstreams' models, newest first. Never raises for an unavailable upstream."""
+    async def refresh(self) -> None:
+        """Never raises for an unavailable upstream."""
         if self._reading is None:
             self._reading = asyncio.Lock()
         async with self._reading:
             await asyncio.gather(*(self._read(lanes[0]) for lanes in self.routing.table.lanes.values()))
             self._first.set()
+
+    async def models(self) -> tuple[dict[str, Any], ...]:
+        """Return aliases first, then the upstreams' models, newest first. Never raises for an unavailable upstream."""
+        await self.refresh()
         table = self.routing.table
         if self._models is None or table is not self._table:
             lists = {name: self._lists[name].entries for name in table.lanes if name in self._lists}

@@ -59,6 +59,7 @@ def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTab
         return _with_simulated_servers(table, one) if plays_all else table
     sections = settings.config.sections
     upstreams = tuple(lane for name in settings.upstreams for lane in to_lanes(settings, name))
+    policies = {name: to_policies(settings, name) for name in settings.upstreams}
     if not sections.routes and len(settings.upstreams) == 1:
         table = _table_of_one(settings, upstreams[0], {})
         return RoutingTable(
@@ -70,7 +71,7 @@ def to_table(settings: Settings, upstream: Upstream | None = None) -> RoutingTab
         )
     return RoutingTable(
         upstreams,
-        tuple(to_rule(settings, pattern, route) for pattern, route in sections.routes.items()),
+        tuple(to_rule(settings, pattern, route, policies) for pattern, route in sections.routes.items()),
         tuple(_families(settings, upstreams)),
         local_stops=settings.stop_sequences == "gateway",
         strict_fallback=settings.strict_fallback == "on",
@@ -114,17 +115,25 @@ def to_lanes(settings: Settings, name: str) -> Iterator[Upstream]:
         )
 
 
-def to_rule(settings: Settings, pattern: str, route: RouteSection) -> RouteRule:
-    """Return the rule of a line of `[routes]`. Candidates without what it requires are left out."""
+def to_rule(
+    settings: Settings, pattern: str, route: RouteSection, policies: Mapping[str, RequestPolicy | None]
+) -> RouteRule:
+    """Return the rule of a line of `[routes]`. Candidates without what it requires are left out.
+
+    `policies`: those of the upstreams, which apply where neither the route nor the candidate has more.
+    """
+    config = settings.config
+    asks = bool(route.params or route.sort or route.max_price or route.require)
 
     def to_candidate(section: CandidateSection) -> Candidate:
-        policy = to_policies(settings, section.upstream, route, section)
+        is_own = asks or bool(section.params)
+        policy = to_policies(settings, section.upstream, route, section) if is_own else policies[section.upstream]
         return Candidate(section.upstream, section.model, section.share, section.dialect, policy)
 
     return RouteRule(
         pattern,
-        tuple(to_candidate(one) for one in route.to if _meets(one, route, settings.upstreams)),
-        settings.config.file.line_of(("routes", pattern)),
+        tuple([to_candidate(one) for one in route.to if _meets(one, route, config.sections.upstreams)]),
+        config.file.line_of(("routes", pattern)),
         sticky=route.sticky,
         hedge=route.hedge,
         on_refusal=route.on_refusal,

@@ -81,9 +81,10 @@ class RoutingTable:
         rule = self.rule_of(model)
         if rule is None:
             return False
-        if rule.max_price is None and not all(self.lanes[one.upstream][0].models for one in rule.candidates):
-            return True  # as nearly always; a route takes ten times as long
-        return next(self._routes(model, rule), None) is not None
+        if rule.max_price is not None:
+            return next(self._routes(model, rule), None) is not None
+        # As nearly always; a route takes ten times as long.
+        return any(self._may_ask(one, rule, CONTEXT_SUFFIX.sub("", model)) for one in rule.candidates)
 
     def overflow_of(self, route: Route) -> list[Route]:
         """Return the candidates for a prompt that is too long for this route: one for each key of the upstream."""
@@ -157,6 +158,11 @@ class RoutingTable:
         return replace(self, upstreams=named)
 
     @cached_property
+    def _allowed(self) -> Mapping[str, frozenset[str]]:
+        """Return the only models that each upstream is asked for, by its name; none for any."""
+        return {name: frozenset(lanes[0].models) for name, lanes in self.lanes.items()}
+
+    @cached_property
     def _exact(self) -> Mapping[str, RouteRule]:
         return {rule.pattern: rule for rule in reversed(self.rules) if rule.is_exact}
 
@@ -176,6 +182,10 @@ class RoutingTable:
         if rule is None or (rule.literals == 0 and self.lanes[rule.candidates[0].upstream][0].flavor != "openrouter"):
             raise InvalidRequest(f'model: "{upstream}" is an upstream of this gateway, which its routes choose')
 
+    def _may_ask(self, candidate: Candidate, rule: RouteRule, name: str) -> bool:
+        allowed = self._allowed[candidate.upstream]
+        return not allowed or to_model(rule, candidate, self.lanes[candidate.upstream][0], name) in allowed
+
     def _routes(self, model: str, rule: RouteRule) -> Iterator[Route]:
         for group, candidate in self._by_price(rule, CONTEXT_SUFFIX.sub("", model)):
             yield from self._routes_of(candidate, group, model, rule)
@@ -184,7 +194,7 @@ class RoutingTable:
         name, lanes = CONTEXT_SUFFIX.sub("", model), self.lanes[candidate.upstream]
         for lane in lanes:
             target = self._target(to_model(rule, candidate, lane, name), lane)
-            if lane.models and target.model not in lane.models:
+            if lane.models and target.model not in self._allowed[lane.name]:
                 return
             if rule.max_price is not None and not target.openrouter and is_above(target.price, rule.max_price):
                 continue  # OpenRouter keeps the ceiling itself, for each provider

@@ -5,6 +5,7 @@ The rows are in `hosted` and `servers`. An unknown server is strict, and the fal
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ MARKED_PATHS: Final = tuple(
 )
 
 
+@lru_cache(maxsize=64)  # of the configured upstreams, whose routes all ask for it
 def vendor_of(choice: str, url: str) -> Vendor:
     """The row for a setting and the address. `auto` and `openai` leave it to the host, and later to the server.
 
