@@ -16,6 +16,7 @@ from gateway.dialects.chat.response.errors.error_body import read_value
 from gateway.dialects.chat.response.errors.failure_words import UNREADABLE_OUTPUT, kind_by_words
 from gateway.dialects.chat.response.errors.overflow import is_overflow
 from gateway.dialects.chat.response.errors.retry_hints import retry_after_of
+from gateway.dialects.chat.response.stop_reason import OVERLOADS
 from gateway.dialects.reply import Reply
 from gateway.errors import (
     BillingProblem,
@@ -88,8 +89,9 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
     kind = to_kind(status, details["type"])
     if NO_MONEY.search(message):
         kind = BillingProblem
-    elif details["type"] not in TYPE_ERRORS:
+    elif details["type"] not in TYPE_ERRORS or details.get("code") in OVERLOADS:
         kind = kind_by_words(kind, read_value(details).words)
+        details = {**details, "type": kind.type} if kind is Overloaded else details  # a type that clients wait for
     elif kind in UNREADABLE_OUTPUT.instead_of and UNREADABLE_OUTPUT.pattern.search(message):
         kind = UNREADABLE_OUTPUT.kind
     if issubclass(kind, OWN_ACCOUNT):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS
+from gateway.dialects.chat.response.stop_reason import REFUSALS, STOP_REASONS, failure_of
 from gateway.dialects.reply import Reply
 from gateway.json_values import to_mapping, to_string
 from gateway.messages.usage import STANDARD
@@ -79,11 +79,15 @@ def to_count(value: object) -> int:
 def to_stop_reason(told: Mapping[str, Any], reply: Reply, *, has_calls: bool) -> str | None:
     """Return the stop reason of a message, or of its last delta; None if the upstream has none.
 
+    Raises the error that a word of chat completions means: a broken answer is never an end of turn.
     Servers report an end of turn beside a call, which clients would not run, and beside a stop sequence, and a whole
     call beside a sequence that cut it (llama.cpp, build 11549).
     """
     reason: str | None = to_string(told.get("stop_reason")) or None
     reason = CHAT_WORDS.get(reason.lower(), reason) if reason is not None else None
+    error = None if reason in WHOLE else failure_of(reason)
+    if error is not None:
+        raise error
     if reason in WHOLE and to_string(told.get("stop_sequence")) and not signs_thinking(reply.upstream_model):
         return "stop_sequence"
     if reason == "tool_use" and not has_calls and not signs_thinking(reply.upstream_model):

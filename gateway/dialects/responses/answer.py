@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.stop_reason import failure_of
 from gateway.dialects.chat.vocabulary import DONE_EVENT
 from gateway.dialects.responses.items import CUSTOM_INPUT, LEAST_OUTPUT
 from gateway.json_values import to_mapping, to_mappings, to_string
@@ -263,7 +264,8 @@ class ChunkWriter:
         # A response may fail after text has been sent: that is an error event, and no end of turn.
         status = response.get("status")
         if status in ("failed", "cancelled") or error:
-            yield {"error": error if isinstance(error, dict) and error else {"message": f"The response was {status}."}}
+            named = error if isinstance(error, dict | str) else None
+            yield {"error": named or {"message": f"The response was {status}."}}
             return
         if status in ("queued", "in_progress") and not (self._items or response.get("output")):
             yield {"error": {"message": "The upstream has not finished its response."}}
@@ -279,6 +281,7 @@ class ChunkWriter:
                 yield from self._finish(place, item)
         reason = to_string(to_mapping(response.get("incomplete_details")).get("reason"))
         finish = FINISH_REASONS.get(reason, "length" if response.get("status") == "incomplete" else "stop")
+        finish = reason if failure_of(reason) is not None else finish  # an error, for the chat stream
         usage = to_chat_usage(response.get("usage"))
         if finish == "stop" and self._is_at_limit(usage):
             finish = "length"

@@ -125,6 +125,8 @@ class ResponsesStream:
         if isinstance(event.get("choices"), list):  # of a server that speaks chat here
             return b"data: %b\n\n" % payload
         event = _typed(name, event) if name else event
+        if not event.get("type"):  # no event, but perhaps a failure
+            return b"data: %b\n\n" % payload
         chunks = written(self._writer.to_chunks(event))
         return chunks + DONE_EVENT if str(event.get("type")) in LAST_EVENTS else chunks
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialects.reply import Reply
-from gateway.errors import AnswerCut, GatewayError, MalformedOutput
+from gateway.errors import AnswerCut, GatewayError, MalformedOutput, Overloaded
 
 # As many tokens as the longest answers have; each may bring twenty alternatives, all kept until the end of a stream.
 MAX_LOGPROBS = 131_072
@@ -166,6 +166,10 @@ FAILURES = frozenset(
         "timeout",
     }
 )
+# And of one that its server had no room for: OpenAI's codes, Anthropic's and its own type.
+OVERLOADS = frozenset(
+    {"engine_overloaded", "overloaded", "overloaded_error", "server_is_overloaded", "server_overloaded", "slow_down"}
+)
 
 
 def to_stop(finish: Finish, *, has_tools: bool, has_cut_call: bool, reply: Reply) -> StopFields:
@@ -251,7 +255,14 @@ def broken_finish(finish: Finish) -> GatewayError | None:
     """Return the error for a finish reason: a broken answer is never an end of turn."""
     if not BROKEN_CALLS.isdisjoint((finish.native, finish.reason)):
         return MalformedOutput("The model produced a malformed tool call; trying again may help.")
-    if finish.reason in FAILURES:
+    return failure_of(finish.reason)
+
+
+def failure_of(word: str | None) -> GatewayError | None:
+    """Return the error for a word that some servers have in place of a reason why the answer ended."""
+    if word in OVERLOADS:
+        return Overloaded("The upstream had no room for the answer.")
+    if word in FAILURES:
         return AnswerCut("The upstream failed while it was answering.")
     return None
 

@@ -63,7 +63,7 @@ WORDS = tuple(
         (r"insufficient[_ ](?:balance|quota|credit|fund)|balance .{0,20}(?:insufficient|low)|arrear|余额|欠费", 402),
         (r"rate.?limit|too many requests|quota.{0,20}exceeded|throttl|限流|频率|并发", 429),
         (r"(?:invalid|incorrect|missing|expired).{0,20}(?:api.?key|token)|unauthori[sz]ed|authenticat|鉴权", 401),
-        (r"overload|too busy|no capacity|unavailable|过载|繁忙", 503),
+        (r"overload|too busy|no capacity|unavailable|\bslow_?down\b|过载|繁忙", 503),
         (r"time[d ]?.?out|超时", 504),
         (r"sensitive|moderation|content.?polic|敏感|invalid.?(?:param|request|argument)|bad.?request|参数", 400),
     )

@@ -124,6 +124,7 @@ WORDINGS = (
         r"\b(?:model|server|engine|service) is (?:currently |temporarily )?"
         r"(?:overloaded\b(?! with)|at capacity|too busy)",
     ),
+    _wording(Overloaded, (RateLimited, UpstreamError), r"\bserver_is_overloaded\b|\bslow_?down\b"),  # OpenAI, AWS
     _wording(
         NotFound, (InvalidRequest, UpstreamError, Overloaded), r"no available channel for model"
     ),  # one-api, new-api
