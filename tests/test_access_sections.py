@@ -33,7 +33,7 @@ KEY = '[[keys]]\nname = "a"\nkey = "k"\n'
 RULE = (
     '[[identity.issuers]]\nissuer = "https://x"\n[[identity.rules]]\nname = "r"\nissuer = "https://x"\nsubject = "s"\n'
 )
-WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit"
+WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, starting with a letter or a digit"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a le
             KEY + "shrink_floor = 0", "4: keys.shrink_floor: expected a number of tokens, or off", id="a floor of none"
         ),
         pytest.param(
-            KEY + 'budget_usd = "abc"', "4: keys.budget_usd: 'abc' is no amount of US dollars", id="no amount"
+            KEY + 'budget_usd = "abc"', "4: keys.budget_usd: 'abc' is not an amount of US dollars", id="no amount"
         ),
         pytest.param(
             KEY + "budget_usd = [1]",
@@ -78,22 +78,22 @@ WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a le
         ),
         pytest.param(
             KEY + 'budget_usd = 5\nperiod = "hour"',
-            "5: keys.period: 'hour' is no period; use one of day, week, month, total, rolling",
+            "5: keys.period: 'hour' is not a period; use one of day, week, month, total, rolling",
             id="no period",
         ),
         pytest.param(
             KEY + 'time_zone = "Mars"\nrpm = 5',
-            "4: keys.time_zone: 'Mars' is no time zone; one looks like Europe/Berlin",
+            "4: keys.time_zone: 'Mars' is not a time zone, such as Europe/Berlin",
             id="no time zone",
         ),
         pytest.param(
             KEY + 'budget_usd = 5\nperiod = "rolling"\nrpm = 5',
-            "5: keys.period: a rolling budget, and no other, has a window in seconds",
+            "5: keys.period: a window in seconds is required for a rolling budget, and only allowed there",
             id="period without its window",
         ),
         pytest.param(
             KEY + "budget_usd = 5\nwindow_seconds = 7200",
-            "5: keys.window_seconds: a rolling budget, and no other, has a window in seconds",
+            "5: keys.window_seconds: a window in seconds is required for a rolling budget, and only allowed there",
             id="window without its period",
         ),
         pytest.param(
@@ -103,7 +103,7 @@ WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a le
         ),
         pytest.param(
             KEY + '[keys.model_groups.a]\nrpm = 5\ntime_zone = "Mars"',
-            "6: keys.model_groups.a.time_zone: 'Mars' is no time zone; one looks like Europe/Berlin",
+            "6: keys.model_groups.a.time_zone: 'Mars' is not a time zone, such as Europe/Berlin",
             id="time zone of a model group",
         ),
         pytest.param(

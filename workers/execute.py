@@ -78,7 +78,7 @@ async def execute(
     record, plan = UsageRecord(context), None
     try:
         if exchange.admission is not None:
-            await exchange.admission.directory.hold(context.key_id)
+            await exchange.admission.directory.ensure_cached(context.key_id)
         if len(item.params) <= LARGE_ITEM:
             plan = to_plan(item, context, exchange, record, first)
         else:

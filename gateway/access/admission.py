@@ -1,9 +1,9 @@
-"""Admission: every limit and budget that applies to a request, checked and reserved in one step before the call.
+"""Admission: check and reserve every limit and budget of a request, in one step before the upstream is called.
 
-A reservation has an id and a lease. It is settled with what was really used, and only the first settlement counts. The
-reservations of a process that died are charged what was granted, once their lease has ended. The state is in Redis, so
-limits are exact over processes and hosts. Without an answer from Redis, rates are kept in this process, and requests
-under a budget are refused.
+A reservation has an id and a lease. It is settled with the actual use, and only the first settlement counts. The
+reservations of a process that died are charged in full once their lease has expired. The state is in Redis, so limits
+are exact over processes and hosts. While Redis does not answer, each process applies its share of the rates
+(`local_rates`), and a bounded part of each budget (`outage`).
 """
 
 import asyncio
@@ -49,18 +49,18 @@ UnknownPrice = Literal["assume", "refuse", "free"]
 RENEW_SECONDS: Final = 20.0
 SWEEP_SECONDS: Final = 15.0  # a process that died is settled within 75 s
 LOOK_SECONDS: Final = 5.0
-# A process that has not looked for this long does not share limits any more.
+# A process that has not reported for this long has no share of the limits any more.
 PROCESS_SECONDS: Final = 30.0
-# Parts of each limit that may be used. Workers draw while some is left for people.
+# Usable part of each limit. Batches leave a part for live requests.
 SHARES: Final[Mapping[Priority, str]] = {"live": "1", "batch": "0.7"}
 SWEEP_MOST: Final = 100
-# Clients with limits that are kept prepared, 1 kB each.
+# Cached `PreparedScopes`, 1 kB each.
 MAX_CLIENTS: Final = 10_000
 
 
 @dataclass(slots=True)
 class Admission:
-    """Run `ledger.settle_waiting`, `look`, `renew` and `sweep` beside it."""
+    """Admission of one process. Run `ledger.settle_waiting`, `look`, `renew` and `sweep` in background loops."""
 
     directory: Directory
     server: RedisServer | None
@@ -72,13 +72,13 @@ class Admission:
     unknown_price: UnknownPrice = "assume"
     ledger: Ledger = field(init=False)
     _link: Link | None = field(init=False, default=None)
-    # By client, and the model groups of a request that it has limits for.
+    # By tenant, user, key and the limited model groups of a request.
     _prepared: dict[tuple[str, str, str, frozenset[str]], PreparedScopes] = field(default_factory=dict)
-    _prepared_of: tuple[ClientKeys | None, int] = (None, 0)  # configuration and changes that they were prepared with
-    name: str = field(default_factory=request_id)  # of this process among those that share limits
+    _prepared_of: tuple[ClientKeys | None, int] = (None, 0)  # configuration and `changes` that `_prepared` is based on
+    name: str = field(default_factory=request_id)  # of this process
     _numbers: Iterator[int] = field(default_factory=count, repr=False)  # of its reservations
-    _held: dict[str, Grant] = field(default_factory=dict)
-    _uncertain: list[Grant] = field(default_factory=list)  # admissions without an answer
+    _held: dict[str, Grant] = field(default_factory=dict)  # reservations of requests in flight
+    _uncertain: list[Grant] = field(default_factory=list)  # admissions without a reply from Redis
 
     def __post_init__(self) -> None:
         if self.server is not None and not has_nodes(self.server.redis):
@@ -87,12 +87,12 @@ class Admission:
         self.money.processes = max(self.money.processes, self.local.processes)
 
     async def connect(self) -> None:
-        """Connect before the first request, which can wait for a short time only. Raises StoreAway."""
+        """Connect ahead of the first request, which could wait only briefly. Raises StoreAway."""
         if self._link is not None:
             await self._link.open()
 
     def limits_of(self, context: Context) -> PreparedScopes | None:
-        """Return the limits and budgets of a client, without those of model groups; None if it has none at all."""
+        """Return the limits and budgets of a client, without those of model groups; None if it has none."""
         if not self.directory.has_limits:
             return None
         prepared = self._prepared_for(context)
@@ -106,14 +106,15 @@ class Admission:
         any_model: bool = False,
         limits: PreparedScopes | None = None,
     ) -> Grant | None:
-        """Reserve what a request needs; None for a request without limits and without usage reports.
+        """Reserve what a request needs. Return None without limits and without Redis for usage reports.
 
-        `models`: names of the models that it may reach, by which it counts in model groups; with `any_model` it counts
-        in all groups. `limits`: the client's, if they have just been looked up. Raises RateLimited, BudgetSpent,
-        InvalidRequest for a request that no limit could ever let through, Unavailable where money cannot be counted.
+        `models`: names of all models that the request may reach, which decide its model groups; with `any_model` it
+        counts in all groups. `limits`: the result of `limits_of`, if the caller has it. Raises RateLimited,
+        BudgetSpent, InvalidRequest for a request that exceeds a whole minute's limit, and Unavailable while a budget
+        cannot be checked.
         """
-        if not self.directory.is_at_hand(context.key_id):
-            await self.directory.hold(context.key_id)
+        if not self.directory.is_cached(context.key_id):
+            await self.directory.ensure_cached(context.key_id)
             limits = None
         prepared = limits
         if prepared is None or prepared.groups:
@@ -121,7 +122,7 @@ class Admission:
         one = f"{self.name}-{next(self._numbers)}"
         for _ in range(3):
             if not prepared.scopes:
-                # No limit applies, so there is no reservation; usage reports get the request when it ends.
+                # No limit applies: there is no reservation, and the settlement only adds to the usage reports.
                 return Grant(context.request_id, 0) if self.server is not None else None
             if need.input > prepared.most_input or (need.unpriced and self.unknown_price == "refuse"):
                 self._check_need(prepared.scopes, need)
@@ -143,7 +144,7 @@ class Admission:
         raise Unavailable("The limits of this key are changing; try again.", retry_after=1)
 
     def settle(self, grant: Grant, used: Used) -> None:
-        """Count what was used. Never waits; never raises."""
+        """Count the actual use of a request. Never waits, never raises."""
         self._held.pop(grant.id, None)
         if grant.is_local:
             self.local.settle(grant.counted.names, used.output)
@@ -155,7 +156,7 @@ class Admission:
         self.ledger.add(grant, used)
 
     async def renew(self) -> None:
-        """Extend the leases of requests in flight, and release again those that were admitted too late."""
+        """Extend the leases of requests in flight, and release reservations that Redis may have made too late."""
         uncertain, self._uncertain = self._uncertain, []
         for grant in uncertain:
             self.settle(grant, NOTHING)
@@ -167,7 +168,7 @@ class Admission:
             await self.server.pipeline([("ZADD", self.server.keys.access.leases, "XX", *members)])
 
     async def look(self) -> None:
-        """Count the processes that share limits, and note what is left of the budgets of the latest requests."""
+        """Count the processes that share limits, and note the remaining budgets of recent requests (`outage`)."""
         if self.server is None:
             return
         names, keys = self.server.keys.access, self.server.keys
@@ -255,10 +256,8 @@ class Admission:
             raise
 
     def _check_need(self, scopes: tuple[ScopeRules, ...], need: Need) -> None:
-        """Raises InvalidRequest for a prompt above a whole minute's tokens, since waiting would never help.
-
-        Raises PermissionDenied for a request under a budget with an unknown price.
-        """
+        """Raises InvalidRequest for a prompt above a whole minute's limit, since waiting would not help, and
+        PermissionDenied for an unknown price under a budget."""
         for scope in scopes:
             limit = scope.allowance.limits.input_tokens
             if limit is not None and need.input > limit:
@@ -268,8 +267,8 @@ class Admission:
                 )
             if scope.allowance.budgets and need.unpriced and self.unknown_price == "refuse":
                 raise PermissionDenied(
-                    f"No price is known for the model {need.unpriced}, so the budget of {scope.label} cannot be kept."
-                    " The operator may set GATEWAY_UNKNOWN_PRICE.",
+                    f"No price is known for the model {need.unpriced}, so the budget of {scope.label} cannot be"
+                    " checked. The operator may set GATEWAY_UNKNOWN_PRICE.",
                     should_retry=False,
                 )
 
@@ -291,7 +290,7 @@ class Admission:
         return error
 
     def _admit_locally(self, prepared: PreparedScopes, need: Need, error: GatewayError) -> Grant:
-        """Admit by the rates of this process, and by a bounded part of the rest of the budgets."""
+        """Admit without Redis: by the rates of this process and a bounded part of the remaining budgets."""
         scopes, money = [one for one in prepared.scopes if one.name in prepared.counted.names], need.want
         if prepared.budget_names:
             granted = self.money.admit(prepared.budget_names, need.want, need.least)

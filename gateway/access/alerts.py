@@ -1,6 +1,7 @@
-"""Alerts of budgets: a log line, a metric and a webhook for each threshold that is crossed, once over all processes.
+"""Budget alerts: a log line, a metric and a webhook call for each crossed threshold, once over all processes.
 
-A settlement crosses a threshold in one process only: its script returns the sums before and after it.
+Each threshold is crossed by one settlement, whose script returns the sums before and after it. So only the process that
+sent this settlement sees the crossing.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ log = structlog.get_logger()
 
 # `account.lua` returns the sums of budgets from the first threshold on.
 THRESHOLDS: Final = (0.5, 0.75, 0.9, 0.95, 1.0)
-# Alerts that wait for a webhook which does not answer; the oldest are dropped, and all are in the log.
+# Alerts that wait for a webhook without an answer. Beyond it the oldest are dropped; all are in the log.
 MAX_WAITING: Final = 100
 WEBHOOK_SECONDS: Final = 10.0
 ATTEMPTS: Final = 3
@@ -38,7 +39,7 @@ async def post_json(url: str, body: dict[str, Any]) -> None:
 
 @dataclass(slots=True)
 class Alerts:
-    """`webhook`: a URL that gets each alert as JSON, empty for none. Run `deliver` beside it."""
+    """Alerts of one process. `webhook`: URL that gets each alert as JSON, empty for none. Run `deliver` in a loop."""
 
     webhook: str = field(default="", repr=False)
     post: Post = post_json
@@ -48,7 +49,11 @@ class Alerts:
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
 
     def crossed(self, spent_by: Sequence[bytes]) -> None:
-        """Take sums of budgets that are half spent: scope, budget, spent before and after a settlement, and amount."""
+        """Raise alerts for the thresholds that a settlement crossed.
+
+        `spent_by` is the script's flat list for budgets that are at least half spent: scope, budget, nano-dollars spent
+        before and after the settlement, and amount.
+        """
         for place in range(0, len(spent_by), 5):
             before, after, amount = map(int, spent_by[place + 2 : place + 5])
             for threshold in THRESHOLDS:
@@ -75,7 +80,7 @@ class Alerts:
         self._wakes.set()
 
     async def deliver(self) -> None:
-        """Send what waits to the webhook; to be called again and again."""
+        """Wait for alerts, and send them to the webhook. Call it in a loop."""
         await self._wakes.wait()
         self._wakes.clear()
         while self._waiting:

@@ -1,6 +1,6 @@
-"""Limits and budgets in force, and their changes by the admin API and the command line.
+"""Limits and budgets in force, and changes to them by the admin API and the command line.
 
-Those of gateway.toml count for a scope that has none in Redis. Keys of the file have theirs there alone.
+Stored limits take precedence. Those of gateway.toml apply to a scope without stored ones, and to keys of the file.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from gateway.errors import Conflict, InvalidRequest, NotFound, PreconditionFaile
 
 
 async def allowance_of(store: AccessStore, configured: ClientKeys, scope: str) -> tuple[Allowance, int]:
-    """Return the limits of a scope, and the version of their record: 0 for those of gateway.toml, or none."""
+    """Return the limits of a scope, and the version of their record, which is 0 if they are not stored."""
     if scope.startswith(KEY):
         record = _in_file(configured, scope) or await store.key(scope.removeprefix(KEY))
         return record.allowance, record.version
@@ -29,8 +29,10 @@ async def change_allowance(
     actor: Actor,
     conditions: Conditions = UNCONDITIONAL,
 ) -> tuple[Allowance, int]:
-    """Return the changed limits and their version. Raises Conflict if another change was faster, InvalidRequest for a
-    key of gateway.toml."""
+    """Change the limits of a scope. Return them with their version.
+
+    Raises Conflict if another change was faster, and InvalidRequest for a key of gateway.toml.
+    """
     in_file = _in_file(configured, scope)
     if in_file is not None:
         raise InvalidRequest(f"The limits of {in_file.name} are in gateway.toml; change them there.")
@@ -49,15 +51,17 @@ async def change_allowance(
 
 
 async def allowances_in_force(store: AccessStore, configured: ClientKeys) -> dict[str, Allowance]:
-    """Return the limits of every scope that has some, in Redis or in gateway.toml. Those of rules of identity, which
-    each of their users has, are left out."""
+    """Return the limits of every scope that has some, in Redis or in gateway.toml.
+
+    Limits of identity rules are left out, since they apply to each user separately.
+    """
     of_keys = {KEY + one.id: one.allowance for one in configured.records.values() if not one.per_user}
     in_file = {scope: one for scope, one in (*configured.allowances.items(), *of_keys.items()) if not one.is_empty}
     return in_file | await store.allowances()
 
 
 async def allowances_of(store: AccessStore, configured: ClientKeys, scopes: Iterable[str]) -> list[Allowance]:
-    """Return the limits of each scope; those of a user under a rule of identity are the rule's."""
+    """Return the limits of each scope. A user under an identity rule has those of the rule."""
     known = await allowances_in_force(store, configured)
     records = [(scope, _in_file(configured, scope)) for scope in scopes]
     return [known.get(scope, NO_ALLOWANCE) if record is None else record.allowance for scope, record in records]
@@ -66,7 +70,7 @@ async def allowances_of(store: AccessStore, configured: ClientKeys, scopes: Iter
 async def key_scope(store: AccessStore, configured: ClientKeys, name: str) -> str:
     """Return the scope of a key by its name or id, in Redis or in gateway.toml.
 
-    `rule_NAME:USER` is that of a user under a rule of identity. Raises NotFound.
+    `rule_NAME:USER` names a user under an identity rule. Raises NotFound.
     """
     try:
         return KEY + (await store.key(name)).id
@@ -85,10 +89,10 @@ def _in_file(configured: ClientKeys, scope: str) -> KeyRecord | None:
 async def reset_budget(
     store: AccessStore, scope: str, budget: Budget, actor: Actor, conditions: Conditions = UNCONDITIONAL
 ) -> int:
-    """Set what a budget has spent in its period to nothing, in one step with the audit entry, and once for conditions
-    with a mark. Return the nano-dollars it had spent.
+    """Reset the spending of a budget in its period to zero, in one step with the audit entry.
 
-    Reservations of requests in flight stay; what they cost counts when they end.
+    Return the nano-dollars that it had spent. Conditions with a mark make repetitions have no effect. Reservations of
+    requests in flight stay, and their cost is added when they end.
     """
     [spent] = await store.spent([(scope, budget)])
     key = store.server.keys.scope(scope)

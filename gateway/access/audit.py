@@ -1,4 +1,4 @@
-"""The audit record: entries that each hold the hash of the one before, and a MAC under the deployment's secret.
+"""Audit record: a chain of entries, each with the hash of the previous one and a MAC under the deployment's secret.
 
 An entry is JSON with its keys sorted and without spaces. `hash` is the SHA-256 of the entry without `hash` and
 `mac`; `mac` is the HMAC of that. An attacker who can write to Redis but does not know the secret cannot change,
@@ -38,7 +38,10 @@ def chain(head: str, fields: dict[str, Any], secret: bytes) -> Chained:
 
 
 def verify(entries: Iterable[bytes], head: str, secret: bytes, anchor: str = "") -> str | None:
-    """Return the first fault, None for a sound record. `anchor`: a head noted earlier, which must be in it."""
+    """Return the first fault as a sentence, or None for an intact record.
+
+    `anchor`: a head noted earlier, which must be in the record.
+    """
     last, seen = START, not anchor
     for raw in entries:
         number = int(last.partition(" ")[0]) + 1

@@ -1,4 +1,4 @@
-"""Changes of records of access: one to be made, and those that were made since an epoch."""
+"""Changes of access records: one to write, and those that were written since an epoch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the record `name`, or without a `record` only an audit entry.
+    """A change of the record `name`; only an audit entry if `record` is None.
 
-    `version`: of the record that is replaced, 0 for a new one. `digests` name the record from now on. `key`: the value
-    that the caller gets, which is not stored. `removed`: without a record, the name of a hash and its fields that go.
+    `version`: version of the replaced record, 0 for a new one. `digests`: new digests that lead to the record. `key`:
+    the key's value for the caller, which is not stored. `removed`: a Redis hash and the fields to delete from it.
     """
 
     name: str
@@ -25,9 +25,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Records changed since an epoch: a name is `key:<id>` or `scope:<name>`; versions as in Redis.
+    """Records changed since an epoch, by name: `key:<id>` or `scope:<name>`.
 
-    `reached`: the epoch up to which these are, None if there are no more. `others`: how many were not asked for.
+    `reached`: epoch of the last change on this page, None if there are no further pages. `others`: number of changed
+    records that the caller did not ask for.
     """
 
     epoch: int

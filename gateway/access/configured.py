@@ -1,4 +1,4 @@
-"""Settings to the parts that know clients: configured keys, identity, sign-in."""
+"""Build the parts that identify clients from settings: configured keys, identity, sign-in."""
 
 from gateway.access.directory import Directory
 from gateway.access.identity.identity import Identity
@@ -8,13 +8,16 @@ from gateway.settings import Settings
 
 
 def to_client_keys(settings: Settings, secret: bytes) -> ClientKeys:
-    """The keys and limits of the settings and of gateway.toml."""
+    """Return the keys and limits of the settings and of gateway.toml."""
     given = None if settings.auth == "off" else settings.keys
     return ClientKeys(given, secret, settings.config.access.file_access())
 
 
 def to_identity(settings: Settings, secret: bytes, before: Identity | None = None) -> Identity | None:
-    """`before`: the identity that this one replaces; keys of issuers that stay the same are kept."""
+    """Return the identity of `[identity]`, or None without issuers.
+
+    `before`: the identity that this one replaces. Signing keys of unchanged issuers are taken over from it.
+    """
     section = settings.config.access.identity
     if not section.issuers:
         return None
@@ -26,7 +29,7 @@ def to_identity(settings: Settings, secret: bytes, before: Identity | None = Non
 
 
 def sign_in_of(directory: Directory) -> SignIn | None:
-    """Sign-in of people; None where it is not configured, or there is no Redis."""
+    """Return the sign-in of people; None if it is not configured, or there is no Redis."""
     identity = directory.identity
     section = None if identity is None else identity.section.sign_in
     if identity is None or section is None or directory.store is None:

@@ -1,10 +1,10 @@
-"""The directory of clients: configured and stored keys, and the limits of every scope, as this process knows them.
+"""Directory of clients: one process's view of configured and stored keys, and of the limits of every scope.
 
-A stored key is read at its first use and held, as long as others do not displace it; limits of tenants, users and the
-deployment are all held. What is held is brought up to date every second by the epoch of the last change. A key with a
-limit or a budget is checked against Redis with each request (`admission`), so a change of it counts from the next
-request on. In an outage of Redis the held keys are valid for SNAPSHOT_SECONDS; after that, and for keys that are not
-held, the answer is 503: an outage never makes a valid key a 401.
+A stored key is read at its first use and cached until others displace it; limits of tenants, users and the deployment
+are all cached. The cache is updated every second from the changes since its epoch. A key with a limit or a budget is
+checked against Redis with each request (`admission`), so a change takes effect with the next request. In an outage of
+Redis, cached keys are valid for SNAPSHOT_SECONDS. After that, and for other keys, the answer is 503: an outage never
+turns a valid key into a 401.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from gateway.context import Context
 from gateway.errors import PermissionDenied, Unauthenticated, Unavailable
 from gateway.redis.silence import SilenceLimit
 
-# A revoked key is refused everywhere after this time: one small read of Redis a second and process.
+# A revoked key is refused everywhere after this time. Costs one small read of Redis per second and process.
 REFRESH_SECONDS = 1.0
 # Long enough for a failover or an upgrade of Redis; a key revoked meanwhile stops working after this.
 SNAPSHOT_SECONDS = 900.0
-# Keys at hand, about 1 kB each; the one used longest ago gives way.
+# Cached keys, about 1 kB each; the least recently used one is removed.
 MAX_KEYS = 50_000
-# Keys that are looked up at once. Many are used for the first time together when a front end starts.
+# Concurrent look-ups. When a front end starts, many keys are used for the first time.
 LOOK_UPS = 8
-# Digests that Redis does not know, so that a wrong key in a loop costs one look a few seconds.
+# Digests that Redis does not have are remembered, so that a wrong key in a loop costs one look-up per UNKNOWN_SECONDS.
 UNKNOWN_SECONDS = 5.0
 MAX_UNKNOWN = 10_000
 NEVER_READ = float("inf")
@@ -41,9 +41,9 @@ STALE = "The gateway cannot check this key now: its store is unavailable."
 
 @dataclass(frozen=True, slots=True)
 class ScopeRules:
-    """Limits and budgets of one scope. `record` and `version`: where they come from. `label`: for people.
+    """Limits and budgets of one scope. `record` and `version`: the stored record that they come from.
 
-    `group`: the model group that they count, empty for all models.
+    `label`: name of the scope in messages. `group`: the model group that they apply to, empty for all models.
     """
 
     name: str
@@ -69,40 +69,40 @@ class Directory:
     _allowances: dict[str, Allowance] = field(default_factory=dict)  # by scope
     _versions: dict[str, int] = field(default_factory=dict)
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    changes: int = 0  # grows when limits or keys at hand may have changed
+    changes: int = 0  # grows when limits or cached keys may have changed
     _tenants: set[str] = field(default_factory=set)  # of keys that were read
     _tenants_epoch: int = -1  # at which all keys were looked at
     _epoch: int = 0
     _is_filled: bool = False
-    # The earliest epoch at which a key was read since the last refresh, which may have passed over a change of it.
+    # Earliest epoch at which a key was read since the last refresh. The refresh may have skipped a change of that key.
     _read_at: float = NEVER_READ
     _fresh_at: float = 0.0
     _looking_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOK_UPS), repr=False)
-    _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget of their own
-    _restricted: set[str] = field(default_factory=set)  # ids of keys that may be used from some addresses only
+    _limited: set[str] = field(default_factory=set)  # ids of keys with a limit or a budget
+    _restricted: set[str] = field(default_factory=set)  # ids of keys restricted to addresses
     _warnings: GroupWarnings = field(default_factory=GroupWarnings, repr=False)
 
     def configure(self, configured: ClientKeys, identity: Identity | None) -> None:
-        """Put another configuration in force."""
+        """Apply another configuration."""
         self.configured, self.identity = configured, identity
         self._warnings = GroupWarnings()
         of_keys = {KEY + one.id: one.allowance for one in self._keys.values()}
         for scope, allowance in (*self._allowances.items(), *of_keys.items()):
             self._warnings.warn(scope, allowance, configured.model_groups)
 
-    def at_hand(self, api_key: str | None, authorization: str | None) -> Client | None:
-        """Return the client of a key that this process knows to be valid; None for all others.
+    def find_cached(self, api_key: str | None, authorization: str | None) -> Client | None:
+        """Return the client of a configured or cached key; None for all others.
 
         Raises Unauthenticated without a key, and Unavailable in a long outage of Redis.
         """
         configured = self.configured
-        if configured.lets_everybody_in:
+        if configured.admits_everyone:
             return ANONYMOUS
         key = to_key(api_key, authorization)
         client = configured.find(key)
         if client is None and self._keys:
             digest = configured.pepper.digest(key).hex()
-            record = self._held(digest)
+            record = self._find(digest)
             client = None if record is None else Client(record.tenant, record.id, record.user, record.digests[digest])
         return client if client is not None and self._is_usable(client) else None
 
@@ -111,23 +111,23 @@ class Directory:
     ) -> Client:
         """Return the client of these credentials. Raises Unauthenticated, and Unavailable in an outage of Redis.
 
-        Unless it `may_look_up`, which is asked just before, a stored key is accepted only if it is at hand. Every kind
-        of wrong key in the form of a stored one takes as many round trips, so that time does not show which exist.
+        `may_look_up` is called before a look-up in Redis; if it returns False, only cached keys are accepted. All wrong
+        keys in the form of stored ones take the same number of round trips, so that time does not reveal which exist.
         """
-        client = self.at_hand(api_key, authorization)
+        client = self.find_cached(api_key, authorization)
         if client is None:
             key = to_key(api_key, authorization)
             if self.identity is not None and looks_like_token(key):
                 client = (await self.identity.person_of(key)).client
             elif self.store is not None and to_key_id(key) is not None:
                 await self._look_up(digest=self.configured.pepper.digest(key).hex(), may=may_look_up)
-                client = self.at_hand(api_key, authorization)
+                client = self.find_cached(api_key, authorization)
         if client is None or not self._is_usable(client):
             raise Unauthenticated(INVALID, should_retry=False)
         return client
 
     def _is_usable(self, client: Client) -> bool:
-        """Return False for a key before or after its time, one of the admin API, and a blocked user's."""
+        """Return False for a key outside its period of validity, an admin key, and a key of a blocked user."""
         record = self._keys.get(client.key_id) or self.configured.records.get(client.key_id)
         if record is not None and (not record.is_usable(self.wall_clock()) or (record.role and not record.per_user)):
             return False
@@ -139,9 +139,9 @@ class Directory:
         return bool(self._limited or self._allowances) or self.configured.has_limits
 
     def scopes_of(self, context: Context) -> tuple[ScopeRules, ...]:
-        """Return every scope of a client, those without limits too; nothing where no limit applies.
+        """Return every scope of a client, including those without limits, then those of model groups with limits.
 
-        After these are the scopes of model groups with limits.
+        Empty if no limit applies at all.
         """
         if not self.has_limits:
             return ()
@@ -172,7 +172,8 @@ class Directory:
         return (*rules, *(one for rule in rules for one in _of_groups(rule)))
 
     def check(self, context: Context, *models: str) -> KeyRecord | None:
-        """Return the key's record. Raises PermissionDenied for what it may not do, Unauthenticated once it is void."""
+        """Return the key's record. Raises PermissionDenied if it may not use the model or batches, and Unauthenticated
+        if it is not valid any more."""
         record = self.record_of(context)
         if record is None:
             return None
@@ -207,7 +208,8 @@ class Directory:
         return self._allowance_of(scope).of_group(group)
 
     def _allowance_of(self, scope: str) -> Allowance:
-        """Return those of a scope without a model group: tenants of GATEWAY_KEYS may have a slash in their names."""
+        """Return the limits of a scope without a model group. Tenants of GATEWAY_KEYS may have a slash in their names,
+        so the scope is not split here."""
         if scope.startswith(KEY):
             name = scope.removeprefix(KEY).partition(":")[0]
             record = self._keys.get(name) or self.configured.records.get(name)
@@ -217,28 +219,29 @@ class Directory:
     def record_of(self, context: Context) -> KeyRecord | None:
         """Return the record of the request's key; None for one of GATEWAY_KEYS, which has none.
 
-        Raises Unavailable for a stored key that is not at hand: its restrictions are not known (`hold`).
+        Raises Unavailable for a stored key that is not cached, since its restrictions are not known. Call
+        `ensure_cached` first.
         """
         record = self._keys.get(context.key_id) or self.configured.records.get(context.key_id)
         if record is None and self.store is not None and is_key_id(context.key_id):
             raise Unavailable(STALE, retry_after=2)
         return record
 
-    async def hold(self, key_id: str) -> None:
-        """Read the record of a stored key, unless it is at hand. Raises StoreAway, and Unauthenticated without one."""
-        if not self.is_at_hand(key_id) and await self._look_up(key_id) is None:
+    async def ensure_cached(self, key_id: str) -> None:
+        """Cache the record of a stored key. Raises StoreAway, and Unauthenticated if there is no such key."""
+        if not self.is_cached(key_id) and await self._look_up(key_id) is None:
             raise Unauthenticated(INVALID, should_retry=False)
 
-    def is_at_hand(self, key_id: str) -> bool:
-        """Return whether the restrictions of a key are known, also that there are none."""
+    def is_cached(self, key_id: str) -> bool:
+        """Return True if a key is cached, or is a configured one, which needs no cache."""
         return key_id in self._keys or self.store is None or not is_key_id(key_id)
 
     async def has_several_tenants(self) -> bool:
-        """Return whether a tenant has to leave room for others. Without keys all clients are one tenant.
+        """Return True if there are keys of several tenants. Without keys, all clients are one tenant.
 
-        All stored keys are looked at only while they are of one tenant, and one of them has changed. Raises StoreAway.
+        Scans the stored keys only while a single tenant is known and a key has changed since. Raises StoreAway.
         """
-        if self.configured.lets_everybody_in:
+        if self.configured.admits_everyone:
             return False
         tenants = self._tenants | self.configured.tenants
         if len(tenants) < 2 and self.store is not None and self._tenants_epoch != self._epoch:
@@ -250,20 +253,21 @@ class Directory:
         return len(tenants) > 1
 
     async def refresh(self) -> None:
-        """Take over what has changed in Redis."""
+        """Read the changes since the last refresh. Raises StoreAway or Overloaded."""
         if self.store is None:
             return
         read_at, self._read_at = self._read_at, NEVER_READ
         changes = None
         try:
-            changes = await self.store.changes(int(min(self._epoch, read_at)), self._is_held)
+            changes = await self.store.changes(int(min(self._epoch, read_at)), self._is_cached_record)
         finally:
             if changes is None:
                 self._read_at = min(self._read_at, read_at)
         if changes.epoch < self._epoch:  # another server, or one that was emptied
-            changes = await self.store.changes(0, self._is_held)  # first: what is held is in force if this fails
-            for held in (self._keys, self._by_digest, self._allowances, self._versions):
-                held.clear()
+            # Read before the cache is cleared: if this fails, the cached records stay in force.
+            changes = await self.store.changes(0, self._is_cached_record)
+            for cached in (self._keys, self._by_digest, self._allowances, self._versions):
+                cached.clear()
             self.changes += 1
             self._tenants_epoch = -1
             for names in (self._limited, self._restricted, self._tenants):
@@ -271,17 +275,17 @@ class Directory:
         self._take(changes)
         while changes.reached is not None:
             self._epoch = changes.reached
-            changes = await self.store.changes(changes.reached, self._is_held)
+            changes = await self.store.changes(changes.reached, self._is_cached_record)
             self._take(changes)
         self._epoch, self._fresh_at, self._is_filled = changes.epoch, self.clock(), True
 
-    def _is_held(self, name: str) -> bool:
+    def _is_cached_record(self, name: str) -> bool:
         return not name.startswith(KEY) or name.removeprefix(KEY) in self._keys
 
     def _take(self, changes: Changes) -> None:
         for name, record in changes.records.items():
             if name.startswith(KEY):
-                self._hold(KeyRecord.of_json(record))
+                self._cache(KeyRecord.of_json(record))
             elif name.startswith(SCOPE):
                 self._versions[name] = changes.versions[name]
                 scope, allowance = name.removeprefix(SCOPE), Allowance.of_json(record)
@@ -296,14 +300,14 @@ class Directory:
             self.changes += 1
 
     async def refresh_in_time(self) -> None:
-        """Do so for a request that waits. Raises StoreAway in an outage of Redis."""
+        """Refresh within the time that a request may wait. Raises StoreAway in an outage of Redis."""
         async with self._looking_up, self.silence.call():
             await self.refresh()
 
     async def _look_up(
         self, key_id: str = "", digest: str = "", may: Callable[[], bool] = lambda: True
     ) -> KeyRecord | None:
-        """Read a key's record and hold it, unless another request has done so. Raises StoreAway in an outage."""
+        """Read a key's record and cache it, unless another request has done so. Raises StoreAway in an outage."""
         assert self.store is not None
         async with self._looking_up:
             record = self._keys.get(key_id) or self._accepted(digest)
@@ -317,7 +321,7 @@ class Directory:
                 if epoch > self._epoch:  # limits that were set before the key was made
                     await self.refresh()
         if record is not None and (not digest or digest in record.digests):  # else an old value that has expired
-            self._hold(record)
+            self._cache(record)
             self._read_at = min(self._read_at, epoch)
         if digest and self._accepted(digest) is None:
             self._unknown[digest] = self.clock() + UNKNOWN_SECONDS
@@ -326,14 +330,14 @@ class Directory:
         return record
 
     def _accepted(self, digest: str) -> KeyRecord | None:
-        """Return the record of a key at hand by which it is accepted."""
+        """Return the cached record with this digest, if it is accepted now."""
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None or not record.is_valid(digest, self.wall_clock()):
             return None
         return record if self._is_usable(Client(record.tenant, record.id, record.user)) else None
 
-    def _held(self, digest: str) -> KeyRecord | None:
-        """Return the record of a key that this process knows. Raises Unavailable in a long outage of Redis."""
+    def _find(self, digest: str) -> KeyRecord | None:
+        """Return the cached record with this digest. Raises Unavailable in a long outage of Redis."""
         record = self._keys.get(self._by_digest.get(digest, ""))
         if record is None:
             return None
@@ -342,7 +346,7 @@ class Directory:
         self._keys.move_to_end(record.id)
         return record if record.is_valid(digest, self.wall_clock()) else None
 
-    def _hold(self, record: KeyRecord) -> None:
+    def _cache(self, record: KeyRecord) -> None:
         self._drop(record.id)
         if len(self._keys) >= MAX_KEYS:
             self._drop(next(iter(self._keys)))

@@ -1,7 +1,7 @@
-"""Requests for a higher budget: a client asks, an administrator sets another amount or denies it.
+"""Requests for a higher budget: a client asks for one, and an administrator approves an amount or denies it.
 
-They are records beside keys and limits, so that each step is in the audit record. A scope has one open request for each
-period; asking again returns it.
+They are stored beside keys and limits, so that each step is in the audit record. A scope has at most one open request
+for each period; asking again returns it.
 """
 
 import secrets
@@ -17,7 +17,7 @@ from gateway.access.store import UNCONDITIONAL, AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, NotFound, RateLimited
 
 REQUEST: Final = "increase:"
-# Open ones: each is a record, and people have to look at them.
+# Open requests: each is a record, and people have to answer them.
 MAX_PENDING: Final = 1000
 MAX_REASON: Final = 500
 
@@ -26,8 +26,11 @@ Status = Literal["pending", "approved", "denied"]
 
 @dataclass(frozen=True, slots=True)
 class IncreaseRequest:
-    """`scope`: owner of the budget of this `period`, in `time_zone`. `amount`: nano-dollars asked for, None if
-    that is left to the administrator. `resolved_by`: the kind and the name of the caller who did so."""
+    """A request for a higher budget of `scope` for this `period`, in `time_zone`.
+
+    `amount`: nano-dollars, None to leave it to the administrator. Times are Unix seconds. `resolved_by`: type and id of
+    the caller that answered it.
+    """
 
     id: str
     scope: str
@@ -42,7 +45,7 @@ class IncreaseRequest:
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
-        """Fields of a newer version are ignored."""
+        """Read a stored request. Fields of a newer version are ignored."""
         known = known_fields(cls, value)
         by = known.get("resolved_by")
         return cls(**known | {"resolved_by": None if by is None else tuple(by)})
@@ -65,7 +68,7 @@ class IncreaseRequests:
         return IncreaseRequest.of_json(record), version
 
     async def ask(self, wanted: IncreaseRequest, actor: Actor) -> IncreaseRequest:
-        """Store a request, unless one is open for this budget, which is returned. Raises RateLimited for too many."""
+        """Store a request, or return the open one for this budget. Raises RateLimited if too many are open."""
         pending = [one for one in await self.all() if one.status == "pending"]
         for one in pending:
             if (one.scope, one.period) == (wanted.scope, wanted.period):
@@ -73,7 +76,7 @@ class IncreaseRequests:
         if len(pending) >= MAX_PENDING:
             raise RateLimited("Too many requests for higher budgets are open; ask an administrator.", retry_after=60)
         now = self.store.clock()
-        # Requests of one second are in the order of their ids.
+        # Ids sort by time, also within one second.
         request_id = f"slir_{int(now * 1e6):014x}{secrets.token_hex(5)}"
         made = replace(wanted, id=request_id, created_at=int(now))
         details = {"scope": made.scope, "period": made.period, "amount": made.amount}
@@ -91,9 +94,9 @@ class IncreaseRequests:
         period: Period | None = None,
         conditions: Conditions = UNCONDITIONAL,
     ) -> tuple[IncreaseRequest, Budget]:
-        """Set the budget that a request is about, and mark the request; again with the same amount is no change.
+        """Set the requested budget, and mark the request as approved. Repeating it with the same amount has no effect.
 
-        `period` overrides the request's. Raises InvalidRequest if it was resolved otherwise.
+        `period` overrides the request's. Raises InvalidRequest if the request has another outcome.
         """
         asked, _ = await self.find(request_id)
         budget = Budget.checked(amount, period or asked.period, asked.time_zone)
@@ -101,14 +104,16 @@ class IncreaseRequests:
         if asked.status == "approved" and budget in in_force.budgets:
             return asked, budget
         check_open(asked)
-        # The budget first: a request that failed in between is approved again, which sets the same amount.
+        # The budget first: after a failure in between, approving again sets the same amount.
         change = partial(Allowance.with_budget, budget=budget)
         await change_allowance(self.store, configured, asked.scope, change, actor, conditions)
         return await self.resolve(asked.id, "approved", actor), budget
 
     async def resolve(self, request_id: str, status: Status, actor: Actor) -> IncreaseRequest:
-        """Mark a request as approved or denied; again is no change. Raises InvalidRequest if it was resolved otherwise,
-        Conflict if another change was faster."""
+        """Mark a request as approved or denied. Repeating it has no effect.
+
+        Raises InvalidRequest if it has another outcome, and Conflict if another change was faster.
+        """
         known, version = await self.find(request_id)
         if known.status == status:
             return known
@@ -124,6 +129,6 @@ def no_such_request(request_id: str) -> NotFound:
 
 
 def check_open(request: IncreaseRequest) -> None:
-    """Raises InvalidRequest for a request that was resolved."""
+    """Raises InvalidRequest for an answered request."""
     if request.status != "pending":
-        raise InvalidRequest(f"This request was {request.status} before.")
+        raise InvalidRequest(f"This request is already {request.status}.")

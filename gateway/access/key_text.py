@@ -1,7 +1,7 @@
-"""The text of a client key: `sk-dg-<public id>-<secret><checksum>`, all base62.
+"""Text of client keys: `sk-dg-<public id>-<secret><checksum>`, all base62.
 
-The checksum lets a mistyped key be refused without asking Redis, and secret scanners recognise leaked ones. Only the
-digest of a key is stored; its public id and its hint are safe to show and to log.
+With the checksum, mistyped keys are refused without asking Redis, and secret scanners recognise leaked ones. Only the
+digest of a key is stored; its public id and its hint may be shown and logged.
 """
 
 import re
@@ -11,17 +11,17 @@ from typing import Final
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX: Final = "sk-dg-"
-# 62^10 ids: two keys of one deployment do not clash.
+# 62^10 ids: collisions within a deployment are negligible.
 ID_LENGTH: Final = 10
 SECRET_LENGTH: Final = 43  # 256 bits
-# 32 bits of CRC in base62, as in GitHub's tokens: secret scanners check it to leave out false finds.
+# 32 bits of CRC in base62, as in GitHub's tokens: secret scanners check it to avoid false positives.
 CHECKSUM_LENGTH: Final = 6
 KEY_ID: Final = re.compile(r"key_[0-9A-Za-z]{10}")
 FORM: Final = re.compile(r"sk-dg-([0-9A-Za-z]{10})-[0-9A-Za-z]{43}([0-9A-Za-z]{6})")
 
 
 def new_key() -> str:
-    """Make a key. Its public id is `to_key_id`'s."""
+    """Make a random key. `to_key_id` returns its public id."""
     return with_checksum(f"{PREFIX}{_random(ID_LENGTH)}-{_random(SECRET_LENGTH)}")
 
 
@@ -42,12 +42,12 @@ def to_key_id(key: str) -> str | None:
 
 
 def is_key_id(text: str) -> bool:
-    """Return whether a text is the id of a key that was made here."""
+    """Return True for the id of a generated key; ids of configured keys have another form."""
     return KEY_ID.fullmatch(text) is not None
 
 
 def to_hint(key: str) -> str:
-    """Return what may be shown of a key: its beginning and its end."""
+    """Return the parts of a key that may be shown: its beginning and its end."""
     return f"{key[:10]}…{key[-3:]}"
 
 

@@ -4,15 +4,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
-# Part of envelopes between dots, so it holds none.
+# Ids are parts of envelopes, between dots, so they contain none.
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Keys in the order they are configured: the first signs, all verify.
+    """Signing keys by id, in configured order: the first one signs, all verify.
 
-    `tenant` owns what is signed. It is empty until an exchange sets it; keys sign only after that.
+    `tenant` is part of what is signed. It is empty until `of_tenant` sets it; only then may the keys sign.
     """
 
     keys: tuple[tuple[str, bytes], ...] = field(repr=False)
@@ -20,7 +20,7 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `id:key,id2:key2`, or one a line. Raises ValueError, without quoting any key, for another form."""
+        """Parse `id:key,id2:key2`, or one per line. Raises ValueError for another form, without quoting any key."""
         entries = re.split(r"\s*,\s*|\s*[\r\n]\s*", text.strip())
         pairs = [entry.partition(":") for entry in entries]
         if any(not KEY_ID.fullmatch(key_id) or not key for key_id, _, key in pairs):
@@ -30,7 +30,7 @@ class Keyring:
         return cls(tuple((key_id, key.encode()) for key_id, _, key in pairs))
 
     def of_tenant(self, tenant: str) -> Self:
-        """The same keys, for what belongs to this tenant."""
+        """Return the same keys for this tenant."""
         return type(self)(self.keys, tenant)
 
     def find(self, key_id: str) -> bytes | None:

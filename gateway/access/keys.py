@@ -1,6 +1,6 @@
-"""Client keys from the configuration. Only their digests are held; every comparison takes the same time.
+"""Client keys of the configuration. Only their digests are kept in memory.
 
-A key is looked up by the digest of the client's value, so neither memory nor timing reveals how close a guess was.
+A key is looked up by its digest, so neither memory nor timing reveals how close a guess was.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ MISSING = "x-api-key header is required"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sender of a request: `key_id` is safe to log, the key itself is not stored. `user`: its holder, if known.
+    """Sender of a request. `key_id` is safe to log. `user`: holder of the key, if known.
 
-    `valid_until`: Unix seconds at which the value that was sent ends, for the old value of a rotated key.
+    `valid_until`: Unix seconds at which the sent value expires, for the old value of a rotated key.
     """
 
     tenant: str
@@ -35,10 +35,10 @@ ANONYMOUS = Client("default", "")
 
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """Keys and limits of the configuration file. `keys`: each record with its key, or the key's SHA-256 as hex.
+    """Keys and limits of the configuration file.
 
-    `records` are looked up by id, `allowances` by scope. `rules`: the records of rules of identity. `model_groups`:
-    patterns of models by the name of a group.
+    `keys`: record, key, and SHA-256 of the key in hex; one of the last two is empty. `allowances`: limits by scope.
+    `rules`: records of identity rules. `model_groups`: patterns of models by group name.
     """
 
     keys: tuple[tuple[KeyRecord, str, str], ...] = field(default=(), repr=False)
@@ -51,10 +51,10 @@ NO_FILE = FileAccess()
 
 
 class Pepper:
-    """Makes the digests under which keys are known. They are keyed: a list of them cannot be tried against guesses."""
+    """Keyed digests of client keys. Without the secret, a list of digests cannot be tested against guesses."""
 
     def __init__(self, secret: bytes) -> None:
-        pepper_key = hashlib.blake2b(secret).digest()  # of the length that a hash's key may have
+        pepper_key = hashlib.blake2b(secret).digest()  # a hash's key has a maximum length
         self._hasher = hashlib.blake2b(key=pepper_key, digest_size=32)
 
     def digest(self, key: str) -> bytes:
@@ -64,7 +64,7 @@ class Pepper:
 
 
 class ClientKeys:
-    """The configured keys; None instead of a list means that every client is let in. `file`: what gateway.toml adds."""
+    """The configured keys. `keys`: tenant and key, None to admit every client. `file`: those of gateway.toml."""
 
     def __init__(self, keys: Iterable[tuple[str, str]] | None, secret: bytes, file: FileAccess = NO_FILE) -> None:
         self.pepper = Pepper(secret)
@@ -72,7 +72,7 @@ class ClientKeys:
         self.model_groups = ModelGroups(file.model_groups)
         self.records: dict[str, KeyRecord] = {record.id: record for record in file.rules}
         self._clients: dict[bytes, Client] | None = None
-        self._hashed: dict[str, Client] = {}  # apart, or the SHA-256 of a key would be a key too
+        self._hashed: dict[str, Client] = {}  # separate, or the SHA-256 of a key would be accepted as a key
         if keys is None:
             return
         self._clients = {self.pepper.digest(key): _client(tenant, key, secret) for tenant, key in keys}
@@ -100,16 +100,16 @@ class ClientKeys:
         return tuple((self._clients or {}).values())
 
     @property
-    def of_file(self) -> tuple[KeyRecord, ...]:
-        """The keys of gateway.toml, in their order; rules of identity are none."""
+    def file_records(self) -> tuple[KeyRecord, ...]:
+        """The keys of gateway.toml, in their order, without identity rules."""
         return tuple(record for record in self.records.values() if not record.per_user)
 
     @property
-    def lets_everybody_in(self) -> bool:
+    def admits_everyone(self) -> bool:
         return self._clients is None
 
     def authenticate(self, api_key: str | None, authorization: str | None) -> Client:
-        """The client behind the credentials; `x-api-key` wins over a bearer token. Raises Unauthenticated."""
+        """Return the client of the credentials; `x-api-key` wins over a bearer token. Raises Unauthenticated."""
         if self._clients is None:
             return ANONYMOUS
         client = self.find(to_key(api_key, authorization))
@@ -127,17 +127,17 @@ class ClientKeys:
 
 
 def sha256_of(key: str) -> str:
-    """Return the form in which other gateways store their keys, such as LiteLLM."""
+    """Return the form in which other gateways, such as LiteLLM, store their keys."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def hashed_name(pepper: Pepper, sha256: str) -> str:
-    """Return the stored name of a key that is known by its SHA-256 alone."""
+    """Return the name under which a key is found by its SHA-256."""
     return f"sha256:{pepper.digest(sha256).hex()}"
 
 
 def to_key(api_key: str | None, authorization: str | None) -> str:
-    """Raises Unauthenticated if there is none."""
+    """Return the key that a request carries. Raises Unauthenticated if there is none."""
     key = api_key or bearer_token(authorization)
     if not key:
         raise Unauthenticated(MISSING, should_retry=False)

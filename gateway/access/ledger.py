@@ -1,7 +1,7 @@
-"""The ledger: settlements on their way to Redis. They are sent together, never on the path of a request.
+"""Ledger: send settlements to Redis, outside the path of a request.
 
-What was settled while Redis was away waits here, and is recorded once it is back; a mark of its id keeps it from
-counting twice.
+Settlements made while Redis is unavailable wait here until it is back. A mark under their id keeps them from being
+counted twice.
 """
 
 import asyncio
@@ -30,49 +30,49 @@ from gateway.redis.server import RedisServer
 
 log = structlog.get_logger()
 
-# Settlements that wait for Redis; more are dropped, and their leases charge what was granted.
+# Settlements that wait for Redis. Further ones are dropped; once their leases expire, the granted amount is charged.
 MAX_WAITING: Final = 100_000
 USAGE_ENTRIES: Final = 100_000
-# Settlements of this time are sent together.
+# Settlements of this time span are sent together.
 GATHER_SECONDS: Final = 0.02
 MAX_TOGETHER: Final = 200
-# Calls with keys that are kept packed, half a kilobyte each.
+# Cached calls in packed form, half a kilobyte each.
 MAX_CALLS: Final = 10_000
-# After the end of an exchange, until its upstream is asked for the cost that it did not report.
+# Delay before an upstream is asked for a cost that it did not report.
 LATE_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 2.0
-# Of a process' latest group; the reply may have been lost in an outage.
+# Lifetime of the mark of the latest group: its reply may be lost in an outage.
 LATEST_MS: Final = 86_400_000
-# Models with separate sums, for a day and process. Clients choose the names of models, and some upstreams echo any.
+# Models with separate sums, per day and process. Clients choose model names, and some upstreams echo any.
 MAX_MODELS: Final = 500
 OTHER_MODELS: Final = "other"
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Run `settle_waiting` beside it. `offset`: seconds that the server's clock is ahead of this host's."""
+    """Ledger of one process. Run `settle_waiting` in a loop. `offset`: seconds by which the server's clock is ahead."""
 
     server: RedisServer | None
     alerts: Alerts
     wall_clock: Callable[[], float] = time.time
     offset: float = 0.0
     link: Link | None = None
-    name: str = field(default_factory=request_id)  # of this process: its groups of entries are marked by it
+    name: str = field(default_factory=request_id)  # of this process; part of the mark of its groups
     _waiting: list[tuple[Grant, Used]] = field(default_factory=list, repr=False)
     _late: list[bytes] = field(default_factory=list, repr=False)
-    _group: int = 0  # number of the group that is sent
-    _together: int = 0  # the first of those that wait, while it is not known whether they were entered
+    _group: int = 0  # number of the group being sent
+    _together: int = 0  # size of the group being sent, the first of `_waiting`; 0 if none
     _models: set[str] = field(default_factory=set, repr=False)
-    _models_of: str = ""  # the day
+    _models_of: str = ""  # day of `_models`
     # By day, and scopes with their limits.
     _calls: dict[tuple[str, tuple[str | int, ...]], PackedCall] = field(default_factory=dict, repr=False)
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, grant: Grant, used: Used) -> None:
-        """Count what was used: a reservation at once where there is a link, so that the next request finds it settled.
+        """Send a settlement. With a link, a reservation is settled at once, so that the next request sees the result.
 
-        Never waits; never raises.
+        Never waits, never raises.
         """
         if self.link is not None and grant.counted.names and not grant.is_local:
             day = self._day()
@@ -81,19 +81,19 @@ class Ledger:
         self.add_later(grant, used)
 
     def add_later(self, grant: Grant, used: Used) -> None:
-        """Count it with others, a moment later."""
+        """Send a settlement in the next group."""
         if self.server is not None and len(self._waiting) < MAX_WAITING:
             self._waiting.append((grant, used))
             self._wakes.set()
 
     def correct_later(self, late: bytes) -> None:
-        """Have the cost of a settled exchange asked for again, once its upstream knows it."""
+        """Queue an exchange for a later request of its cost from the upstream."""
         if self.server is not None and len(self._late) < MAX_WAITING:
             self._late.append(late)
             self._wakes.set()
 
     async def settle_waiting(self) -> None:
-        """Send what has been settled; to be called again and again. Raises StoreAway, and keeps what was not sent."""
+        """Wait for settlements and send them. Call it in a loop. Raises StoreAway, and keeps unsent ones."""
         await self._wakes.wait()
         self._wakes.clear()
         await asyncio.sleep(GATHER_SECONDS)
@@ -104,11 +104,11 @@ class Ledger:
                 self._wakes.set()
 
     async def flush(self) -> None:
-        """Settle what waits, before a process ends; best effort."""
+        """Send waiting settlements before the process ends. Best effort, within FLUSH_SECONDS."""
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 if self.link is not None:
-                    await self.link.drain()  # what is lost waits to be sent again
+                    await self.link.drain()  # settlements without a reply return to `_waiting`
                 await self._send()
         except (GatewayError, TimeoutError):
             log.warning("settlements_left", count=len(self._waiting))
@@ -116,7 +116,7 @@ class Ledger:
     async def _send(self) -> None:
         async with self._sending:
             while self._waiting:
-                # Those without a reply are sent again in the same group, which counts once.
+                # After a failure the same group is sent again; it counts once.
                 if not self._together:
                     self._together, self._group = min(MAX_TOGETHER, len(self._waiting)), self._group + 1
                 several = self._waiting[: self._together]
@@ -132,7 +132,7 @@ class Ledger:
                 del self._late[: len(late)]
 
     async def _account_all(self, several: list[tuple[Grant, Used]]) -> None:
-        """Settle in one round trip: a pipeline takes a third of the time of single calls here."""
+        """Settle in one round trip: a pipeline takes a third of the time of single calls."""
         assert self.server is not None
         if len(several) > 1 and not has_nodes(self.server.redis):
             calls = [self._parts(grant, used) for grant, used in several]
@@ -141,7 +141,7 @@ class Ledger:
                 replies = await self.server.pipeline(
                     [("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in calls]
                 )
-            except (StoreAway, ResponseError):  # what was settled all the same counts once
+            except (StoreAway, ResponseError):  # repeated one by one below; each settlement counts once
                 pass
             else:
                 for reply in replies:
@@ -150,17 +150,17 @@ class Ledger:
         for grant, used in several:
             try:
                 await self.account(grant, used)
-            except ResponseError as error:  # of this one: it must not hold up the others
+            except ResponseError as error:  # a broken settlement must not block the others
                 log.error("settlement_refused", id=grant.id, reason=reason_of(error))
 
     async def account(self, grant: Grant, used: Used) -> None:
-        """Settle one reservation. What was not reserved in Redis is recorded, once for its id."""
+        """Settle one reservation, or record a use that was not reserved in Redis; each id counts once."""
         assert self.server is not None
         outcome: list[Any] = await self.server.run(scripts.ACCOUNT, *self._parts(grant, used))
         self.alerts.crossed(outcome[1:])
 
     def _parts(self, grant: Grant, used: Used) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
-        """Return all keys and all arguments of the script. What was not reserved is marked by its id."""
+        """Return all keys and arguments of the script. A use that was not reserved gets a mark under its id."""
         assert self.server is not None
         day = self._day()
         call, marks = self._call(grant, day), (self.server.keys.accounted(grant.id),) if grant.is_local else ()
@@ -187,7 +187,7 @@ class Ledger:
         return call
 
     async def _enter(self, several: list[Used]) -> None:
-        """Enter requests that nothing limits in the usage reports, in one round trip; those without a call are none."""
+        """Add requests without limits to the usage reports, in one round trip. Requests without a call are skipped."""
         several = [used for used in several if used.sums]
         if not several:
             return
@@ -212,7 +212,7 @@ class Ledger:
             log.error("settlement_refused", id=first, reason=f"cannot be added: {len(refused)} sums")
 
     def _sums(self, used: Used, day: str) -> str:
-        """Return the name of the day's sums for this use."""
+        """Return the field name of the day's sums for this use."""
         if not used.sums:
             return ""
         if day != self._models_of:
@@ -235,7 +235,7 @@ def _day_of(number: int) -> str:
 
 @dataclass(slots=True)
 class _Settling:
-    """A settlement that has been sent. Without a reply it is sent again: what was settled all the same counts once."""
+    """A sent settlement. If its reply is lost, it is sent again; it counts once."""
 
     ledger: Ledger
     grant: Grant

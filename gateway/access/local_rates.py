@@ -1,5 +1,7 @@
-"""Rates and concurrency kept in this process alone: the same rule as the script's, for set-ups and
-times without Redis."""
+"""Rates and concurrency of this process alone, for deployments without Redis and for its outages.
+
+Applies the same rule as `admit.lua`.
+"""
 
 import time
 from collections import defaultdict
@@ -14,10 +16,10 @@ MINUTE = 60.0
 
 @dataclass(slots=True)
 class LocalRates:
-    """Each of the `processes` has its part of every limit. A rate is a virtual clock, a minute of which may be used at
-    once.
+    """Rates by virtual clocks (GCRA): up to a minute's worth may be used at once.
 
-    `least_processes`: those of this host, known before Redis has shown any.
+    Each of the `processes` has an equal share of every limit. `least_processes`: the processes of this host, known
+    without Redis.
     """
 
     processes: int = 1
@@ -35,7 +37,7 @@ class LocalRates:
         return 1 / self.processes
 
     def admit(self, scopes: tuple[tuple[str, RateLimits], ...], input_tokens: int) -> tuple[str, str, float] | None:
-        """Reserve against every scope, or return the scope that refuses, the kind, and seconds to wait."""
+        """Reserve in every scope. If one refuses, reserve nothing; return its name, the kind of limit and seconds."""
         now = self.clock()
         clocks: dict[tuple[str, str], float] = {}
         for name, limits in scopes:
@@ -58,7 +60,7 @@ class LocalRates:
         return None
 
     def _take_over(self, name: str, limits: RateLimits, now: float) -> None:
-        """Apply the limits of a scope. Under one that was raised, what was used is free again sooner."""
+        """Apply the current limits of a scope. Under a raised limit, earlier use is free again sooner."""
         before = self._limits.get(name)
         self._limits[name] = limits
         if before is None or before is limits:

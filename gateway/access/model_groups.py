@@ -1,4 +1,4 @@
-"""Model groups: names that gateway.toml gives to patterns of models, for limits that count these models alone."""
+"""Model groups of gateway.toml: named patterns of models, for limits that apply to these models only."""
 
 import fnmatch
 import re
@@ -12,14 +12,14 @@ from gateway.access.records import Allowance
 
 log = structlog.get_logger()
 
-# Between a scope and a model group, in the names of limits.
+# Separates scope and model group in the names of limits.
 SEPARATOR: Final = "/"
-# Warnings of one kind, at most: one for each of 100,000 keys would fill the log.
-MAX_TOLD: Final = 100
+# Maximum number of warnings: one for each of 100,000 keys would fill the log.
+MAX_WARNINGS: Final = 100
 
 
 class ModelGroups:
-    """`patterns` by name of the group. Case does not count, as in a key's `models`."""
+    """Model groups: `patterns` by name of the group. Matching ignores case, as for a key's `models`."""
 
     def __init__(self, patterns: Mapping[str, tuple[str, ...]]) -> None:
         self.patterns = patterns
@@ -29,7 +29,7 @@ class ModelGroups:
         }
 
     def unknown_in(self, allowance: Allowance) -> list[str]:
-        """Return the groups that limits are for, and that do not exist: these limits apply to nothing."""
+        """Return the groups that have limits but do not exist. Such limits apply to nothing."""
         return [group for group in allowance.model_groups if group not in self.patterns]
 
     def of(self, models: Iterable[str]) -> frozenset[str]:
@@ -40,25 +40,25 @@ class ModelGroups:
 
 @dataclass(slots=True)
 class GroupWarnings:
-    """Warn once of each stored limit for a model group that does not exist. `told`: scopes and groups."""
+    """Warn once of each stored limit for a model group that does not exist. `warned`: scopes and groups."""
 
-    told: set[tuple[str, str]] = field(default_factory=set)
+    warned: set[tuple[str, str]] = field(default_factory=set)
 
     def warn(self, scope: str, allowance: Allowance, known: ModelGroups) -> None:
         if not allowance.model_groups:
             return
         for group in known.unknown_in(allowance):
-            if (scope, group) not in self.told and len(self.told) < MAX_TOLD:
-                self.told.add((scope, group))
+            if (scope, group) not in self.warned and len(self.warned) < MAX_WARNINGS:
+                self.warned.add((scope, group))
                 log.warning("limits_of_unknown_model_group", scope=scope, group=group)
 
 
 def group_scope(scope: str, group: str) -> str:
-    """Return the name of a scope's limits for a model group; the scope itself for an empty one."""
+    """Return the name of a scope's limits for a model group; the scope itself if `group` is empty."""
     return f"{scope}{SEPARATOR}{group}" if group else scope
 
 
 def split_scope(name: str) -> tuple[str, str]:
-    """Return the scope and the model group, empty for limits of all models together."""
+    """Return scope and model group; the group is empty for limits of all models together."""
     scope, _, group = name.partition(SEPARATOR)
     return scope, group

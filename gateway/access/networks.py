@@ -1,4 +1,4 @@
-"""Networks of IP addresses, as keys are restricted to and proxies are listed by. Pure."""
+"""Networks of IP addresses, for keys that are restricted to addresses and for lists of proxies. Pure."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 
 def check_networks(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the networks in their usual form. Raises ValueError for text that is neither an address nor a network."""
+    """Return the networks in canonical form. Raises ValueError for text that is neither an address nor a network."""
     try:
         return tuple(str(ip_network(text)) for text in texts)
     except ValueError:
@@ -14,13 +14,13 @@ def check_networks(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_within(address: str, networks: tuple[str, ...]) -> bool:
-    """Return whether an address is in one of the networks; text that is no address is in none."""
+    """Return True if an address is in one of the networks; False for text that is not an address."""
     found = _parsed(address)
     return found is not None and any(found in network for network in _networks(networks))
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    """Return an IPv4 address as such, also from a socket for both."""
+    """Parse an address. An IPv4-mapped IPv6 address, as a dual-stack socket reports it, becomes an IPv4 address."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,8 +1,8 @@
-"""Money that may be spent while Redis is unavailable: a small part of each budget's rest shortly before.
+"""Money that may be spent while Redis is unavailable: a small part of what each budget had left before.
 
-Each process has a pot for each budget: 5 % of its rest, at most a configured amount, shared out among the processes
-that were seen. So an outage neither stops every client under a budget nor leaves budgets open. What was spent is
-recorded when Redis is back.
+Each process has a pot for each budget: 5 % of the remaining amount, at most a configured sum, divided by the number of
+processes. So an outage neither stops every client under a budget nor removes all limits. The spending is recorded when
+Redis is back.
 """
 
 import time
@@ -16,32 +16,32 @@ BudgetOutage = Literal["bounded", "open", "closed"]
 BudgetName = tuple[str, str]  # scope and budget
 
 SHARE: Final = 0.05
-# What was left counts if it was seen this long before the outage.
+# Maximum age of a remaining amount when the outage begins.
 SEEN_SECONDS: Final = 10.0
-# Between two looks at a budget that is in use.
+# Interval between two readings of a budget in use.
 SEE_SECONDS: Final = 1.0
 NEVER_SEEN: Final = (float("-inf"), 0)
 # After this long without Redis, requests under a budget are refused.
 OUTAGE_SECONDS: Final = 600.0
-# Budgets that are looked at while Redis answers: those of the latest requests.
+# Budgets with a noted remaining amount: those of the latest requests.
 MAX_SEEN: Final = 1000
 DEFAULT_MOST: Final = 5 * NANO
 
 
 @dataclass(slots=True)
 class OutageMoney:
-    """`most`: nano-dollars of one budget, for all processes together. `processes`: those that share a budget."""
+    """Pots of this process. `most`: nano-dollars per budget, for all `processes` together."""
 
     rule: BudgetOutage = "bounded"
     most: int = DEFAULT_MOST
     processes: int = 1
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[BudgetName, tuple[float, int]] = field(default_factory=dict)  # when, and what was left
+    _seen: dict[BudgetName, tuple[float, int]] = field(default_factory=dict)  # time, and remaining nano-dollars
     _pots: dict[BudgetName, int] = field(default_factory=dict)
-    _since: float | None = None
+    _since: float | None = None  # start of the outage
 
     def see(self, left: Mapping[BudgetName, int]) -> None:
-        """Note what is left of budgets, as Redis has just said, which ends an outage."""
+        """Note the remaining nano-dollars of budgets, which Redis has just reported. This ends an outage."""
         self._since = None
         if self._pots:
             self._pots.clear()
@@ -53,16 +53,16 @@ class OutageMoney:
             del self._seen[next(iter(self._seen))]
 
     def is_due(self, name: BudgetName) -> bool:
-        """Return True if what is left of a budget should be noted again, and after an outage."""
+        """Return True if the remaining amount of a budget should be noted again: once a second, and after an outage."""
         at, _ = self._seen.get(name, NEVER_SEEN)
         return self._since is not None or self.clock() - at >= SEE_SECONDS
 
     def seen(self) -> list[BudgetName]:
-        """Return the budgets of requests of the last minutes, and forget those of earlier ones."""
+        """Return the budgets of the latest requests."""
         return list(self._seen)
 
     def admit(self, budgets: Iterable[BudgetName], want: int, least: int) -> int | None:
-        """Reserve money of each budget. Return how much, None where that is less than `least`."""
+        """Reserve up to `want` nano-dollars of each budget. Return the amount, or None if it is less than `least`."""
         if self.rule == "open":
             return want
         now = self.clock()
@@ -78,7 +78,7 @@ class OutageMoney:
         return granted
 
     def settle(self, budgets: Iterable[BudgetName], granted: int, cost: int) -> None:
-        """Give back what a request has not used."""
+        """Return the unused part of a reservation to the pots."""
         for name in budgets:
             if name in self._pots:
                 self._pots[name] += granted - cost

@@ -5,17 +5,17 @@ from zoneinfo import ZoneInfo
 
 from gateway.access.records import Period
 
-# The end of a period that never ends, in Unix seconds; a script's doubles hold it in microseconds.
+# End of a period without end, in Unix seconds. A script's doubles represent it exactly in microseconds.
 NEVER = 4_102_444_800  # 2100-01-01
 
 
 def period_of(period: Period, time_zone: str, at: float) -> tuple[int, int]:
-    """Return start and end, in Unix seconds, of the period that `at` is in. Days have 23 or 25 hours at DST changes."""
+    """Return start and end of the period that contains `at`, in Unix seconds. Some days have 23 or 25 hours."""
     if period in ("total", "rolling"):
         return 0, NEVER
     zone = ZoneInfo(time_zone)
     local = datetime.fromtimestamp(at, zone)
-    start = datetime(local.year, local.month, local.day)  # noqa: DTZ001 - the zone is put in below, for each bound anew
+    start = datetime(local.year, local.month, local.day)  # noqa: DTZ001 - `_to_seconds` adds the zone to each bound
     if period == "week":
         start -= timedelta(days=start.weekday())
     elif period == "month":

@@ -1,4 +1,4 @@
-"""The parts of an admission that requests of one client have in common, made once for many of them."""
+"""Parts of an admission that all requests of a client share. They are built once and cached by `Admission`."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -20,11 +20,11 @@ LEASE_MS: Final = 60_000  # two renewals may fail before it ends
 
 @dataclass(frozen=True, slots=True)
 class PreparedScopes:
-    """Scopes with the call of the script, without its values, for requests that count in some; None without Redis.
+    """Scopes of a client, with the prepared call of `admit.lua` without its values (None without Redis).
 
-    It is right from `begins` to `ends`, in Unix seconds, while all periods of its budgets are current ones.
-    `budget_names`: scope and name of each. `groups`: all model groups that the client has limits for; `scopes` has the
-    limits of those that it was prepared for. `most_input`: the least limit of input tokens.
+    Valid from `begins` to `ends`, in Unix seconds, while the periods of all its budgets are current. `budget_names`:
+    scope and name of each budget. `groups`: all model groups that the client has limits for; `scopes` includes those
+    that it was prepared for. `most_input`: the lowest limit of input tokens.
     """
 
     scopes: tuple[ScopeRules, ...]
@@ -41,7 +41,7 @@ class PreparedScopes:
 def prepare(
     of_client: tuple[ScopeRules, ...], keys: Keys | None, now: float, groups: frozenset[str] = NO_GROUPS
 ) -> PreparedScopes:
-    """Prepare for a client's requests for models of these groups."""
+    """Prepare the admission of a client's requests for models of these groups. `now`: Unix seconds."""
     scopes = tuple(scope for scope in of_client if not scope.group or scope.group in groups)
     rules = [_to_rules(scope, now) for scope in scopes]
     rules = [one for one in rules if one["limits"] or one["budgets"]]

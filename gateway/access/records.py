@@ -1,8 +1,8 @@
 """Records of keys, limits and budgets: plain values and their JSON.
 
-Money is a whole number of nano-dollars (10⁻⁹ US dollars), times are Unix seconds. A limit or a budget belongs to one
-scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`), each also with a model
-group (`key:ID/opus`). All that apply to a request apply at once.
+Money is an integer of nano-dollars (10⁻⁹ US dollars), times are Unix seconds. Each limit or budget belongs to one
+scope: the deployment (`*`), a tenant (`tenant:NAME`), a user (`user:NAME`), or a key (`key:ID`), optionally with a
+model group (`key:ID/opus`). All scopes of a request apply together.
 """
 
 import fnmatch
@@ -23,28 +23,28 @@ KeyPriority = Literal["low", "normal", "high"]
 Period = Literal["day", "week", "month", "total", "rolling"]
 
 NANO: Final = 1_000_000_000
-# Integers that a script's doubles hold exactly.
+# Largest integer that a Lua script represents exactly.
 MAX_NANO: Final = 2**53
 PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month", "total", "rolling")
-# A rolling window is counted in sixty parts of whole seconds.
+# In seconds. A rolling window is counted in sixty parts of whole seconds.
 MIN_WINDOW: Final = 60
 MAX_WINDOW: Final = 366 * 86_400
 DEPLOYMENT: Final = "*"
-# Of the admin API. A lead has those routes of it that are about the keys of its own tenant.
+# Roles of the admin API. A lead has the routes about keys, for its tenant only.
 ROLES: Final = ("viewer", "operator", "lead", "admin")
 PRIORITIES: Final[tuple[KeyPriority, ...]] = ("low", "normal", "high")
-# Separates a model from one of OpenRouter's presets, and begins the name of a preset alone.
+# Separates a model from one of OpenRouter's presets; also the start of the name of a preset without a model.
 PRESET: Final = "@preset/"
-# Of tenants, users and keys' names: they appear in headers, logs and names of Redis keys.
+# Names of tenants, users and keys, which appear in headers, logs and Redis keys.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
-NAME_FORM: Final = "1 to 64 of A-Z a-z 0-9 _ . @ + -, beginning with a letter or a digit"
+NAME_FORM: Final = "1 to 64 of A-Z a-z 0-9 _ . @ + -, starting with a letter or a digit"
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Per minute, `concurrency` at a time; None where there is no limit.
+    """Limits per minute, and `concurrency` at the same time; None for no limit.
 
-    `input_tokens` counts what was not read from a cache, as Anthropic's limits do.
+    `input_tokens` excludes tokens read from a cache, as Anthropic's limits do.
     """
 
     requests: int | None = None
@@ -61,10 +61,10 @@ NO_LIMITS: Final = RateLimits()
 
 
 def to_period(name: str) -> Period:
-    """Raises ValueError for a period that does not exist."""
+    """Return the period of this name. Raises ValueError if there is none."""
     found = next((one for one in PERIODS if one == name), None)
     if found is None:
-        raise ValueError(f"{name!r} is no period; use one of {', '.join(PERIODS)}")
+        raise ValueError(f"{name!r} is not a period; use one of {', '.join(PERIODS)}")
     return found
 
 
@@ -73,13 +73,13 @@ def check_time_zone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{name!r} is no time zone; one looks like Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not a time zone, such as Europe/Berlin") from None
 
 
 def check_window(period: Period, window: int) -> None:
-    """Raises ValueError for a window that is missing, or that the period does not have. `window`: seconds, or 0."""
+    """Raises ValueError unless a rolling budget, and no other, has a window. `window`: seconds, 0 for none."""
     if (period == "rolling") != (window != 0):
-        raise ValueError("a rolling budget, and no other, has a window in seconds")
+        raise ValueError("a window in seconds is required for a rolling budget, and only allowed there")
     if window and not MIN_WINDOW <= window <= MAX_WINDOW:
         raise ValueError(f"the window must be {MIN_WINDOW} to {MAX_WINDOW} seconds")
 
@@ -95,7 +95,7 @@ class Budget:
 
     @classmethod
     def checked(cls, amount: int, period: str, time_zone: str, window: int = 0) -> Self:
-        """Raises ValueError for a period or a time zone that does not exist, or a window that is missing."""
+        """Return a validated budget. Raises ValueError for an unknown period or time zone, or a wrong window."""
         found = to_period(period)
         check_time_zone(time_zone)
         check_window(found, window)
@@ -108,7 +108,7 @@ class Budget:
 
     @property
     def described(self) -> str:
-        """Return the amount and the period as people read them."""
+        """Return amount and period for people, such as `$12.50 per month`."""
         amount = to_dollars(self.amount)
         if self.period == "total":
             return f"{amount} in all"
@@ -117,9 +117,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Limits and budgets of one scope. `blocked`: a user with no accepted credential.
+    """Limits and budgets of one scope. `blocked`: every credential of the user is refused.
 
-    `model_groups`: limits and budgets that count requests for the models of a group alone, by its name.
+    `model_groups`: limits and budgets for the models of a group only, by group name.
     """
 
     limits: RateLimits = NO_LIMITS
@@ -132,22 +132,22 @@ class Allowance:
         return self.limits.is_empty and not self.budgets and not self.blocked and not self.model_groups
 
     def of_group(self, group: str) -> "Allowance":
-        """Return the limits for a model group; those for all models if `group` is empty."""
+        """Return the limits of a model group, or those of all models if `group` is empty."""
         return self.model_groups.get(group, NO_ALLOWANCE) if group else self
 
     def with_group(self, group: str, allowance: "Allowance") -> "Allowance":
-        """Return these limits with others for one model group, or for all models together if `group` is empty."""
+        """Return a copy with other limits for one model group, or for all models if `group` is empty."""
         if not group:
             return replace(self, limits=allowance.limits, budgets=allowance.budgets)
         others = {name: one for name, one in self.model_groups.items() if name != group}
         return replace(self, model_groups=others if allowance.is_empty else {**others, group: allowance})
 
     def without_budget(self, period: Period) -> Self:
-        """Return the allowance without its budgets of this period."""
+        """Return a copy without the budgets of this period."""
         return replace(self, budgets=tuple(one for one in self.budgets if one.period != period))
 
     def with_budget(self, budget: Budget) -> Self:
-        """Return the allowance with this budget in place of those of the same period."""
+        """Return a copy in which this budget replaces those of the same period."""
         others = self.without_budget(budget.period)
         return replace(others, budgets=(*others.budgets, budget))
 
@@ -163,7 +163,7 @@ class Allowance:
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> "Allowance":
-        """Return the same object for all without limits: most keys have none."""
+        """Read a stored allowance. All empty ones are the same object, since most keys have no limits."""
         groups = value.get("model_groups", {})
         if not (value.get("budgets") or value.get("limits") or value.get("blocked") or groups):
             return NO_ALLOWANCE
@@ -175,20 +175,21 @@ class Allowance:
 
 NO_ALLOWANCE: Final = Allowance()
 NO_PARAMS: Final[Mapping[str, Any]] = MappingProxyType({})
-# Texts that many keys have in common, held once.
+# Fields with values that many keys share: each value is kept in memory once.
 SHARED: Final = frozenset({"tenant", "user", "status", "role", "data", "priority"})
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One client key. `digests`: hexadecimal digest → Unix seconds until which it is valid, None for always.
+    """One client key, or a rule of identity.
 
-    `models`: patterns of which a request's model has to match one, by its requested or its upstream name; empty for
-    any. `addresses`: networks that it may be used from; empty for all. `params`: rules for parameters, as in
-    `[params]`; `data`: what upstreams may do with the requests. `shrink_floor`: tokens to which a short budget may
-    lower an answer, 0 to refuse instead, None for the usual. `batches` and `cache`: whether it may use them.
-    `priority`: of its live requests where an upstream is full. `role`: of the admin API, which makes it no key for
-    models. `per_user`: a rule of identity with limits that apply to each user separately. `version` grows with each
+    `digests`: hexadecimal digest of each value → Unix seconds until which it is valid, None for no end. `models`:
+    patterns, one of which must match a request's model by its requested or its upstream name; empty for any.
+    `addresses`: networks that the key may be used from; empty for all. `params`: rules for parameters, as in
+    `[params]`. `data`: what upstreams may do with requests. `shrink_floor`: lowest `max_tokens` to which a short budget
+    may reduce an answer; 0 to refuse such requests, None for the default. `batches`, `cache`: permission to use them.
+    `priority`: order of live requests at a full upstream. `role`: role in the admin API; such a key is not accepted for
+    model requests. `per_user`: a rule of identity, with limits for each user separately. `version` grows with each
     change.
     """
 
@@ -223,7 +224,7 @@ class KeyRecord:
         return self.is_usable(now) and (until is None or now < until)
 
     def is_usable(self, now: float) -> bool:
-        """Return whether requests of this key are accepted now, with any of its values."""
+        """Return True if requests of this key are accepted now, with any of its values."""
         begun = self.not_before is None or now >= self.not_before
         return self.status == "active" and begun and not self.is_expired(now)
 
@@ -231,9 +232,9 @@ class KeyRecord:
         return self.expires_at is not None and now >= self.expires_at
 
     def allows_model(self, *names: str) -> bool:
-        """Case does not count: upstreams take names in any.
+        """Return True if a pattern matches one of the names of a model. Matching ignores case, as upstreams do.
 
-        A preset may ask any model, so it has to be allowed beside the model that it is used with.
+        A preset may use any model, so it has to be allowed in addition to the model that it is used with.
         """
         patterns = [pattern.lower() for pattern in self.models]
         return not patterns or any(_allow(patterns, name.lower()) for name in names)
@@ -248,7 +249,7 @@ class KeyRecord:
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
-        """Fields of a newer version are ignored."""
+        """Read a stored record. Fields of a newer version are ignored."""
         known = known_fields(cls, value)
         for name in ("models", "addresses"):
             known[name] = tuple(known.get(name, ()))
@@ -272,8 +273,8 @@ def _allow(patterns: Sequence[str], name: str) -> bool:
 
 
 def known_fields(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a dataclass; those of a newer version are left out."""
-    if kind not in _NAMES:  # looking at them takes longer than reading a record
+    """Return the entries of `value` that are fields of the dataclass `kind`."""
+    if kind not in _NAMES:  # `fields` takes longer than reading a record
         _NAMES[kind] = frozenset(one.name for one in fields(kind))
     names = _NAMES[kind]
     return {name: one for name, one in value.items() if name in names}
@@ -283,25 +284,25 @@ _NAMES: Final[dict[type[Any], frozenset[str]]] = {}
 
 
 def to_nano(dollars: str | float | Decimal) -> int:
-    """Convert US dollars. Raises ValueError for no number, less than zero, or more than $9 million."""
+    """Convert US dollars to nano-dollars. Raises ValueError unless it is a number from $0 to $9,007,199."""
     try:
         nano = Decimal(str(dollars)) * NANO
     except InvalidOperation:
-        raise ValueError(f"{dollars!r} is no amount of US dollars") from None
+        raise ValueError(f"{dollars!r} is not an amount of US dollars") from None
     if not nano.is_finite() or not 0 <= nano <= MAX_NANO:
-        raise ValueError(f"{dollars!r} is no amount between $0 and $9,007,199")
+        raise ValueError(f"{dollars!r} is not an amount between $0 and $9,007,199")
     return int(nano.to_integral_value())
 
 
 def to_dollars(nano: int) -> str:
-    """Write an amount as people read it: `$0.0004`, `$12.50`."""
+    """Format nano-dollars for people: `$0.0004`, `$12.50`."""
     exact = f"{Decimal(nano) / NANO:.9f}".rstrip("0")
     whole, _, part = exact.partition(".")
     return f"${int(whole):,}.{part:0<2}"
 
 
 def check_name(text: str, what: str) -> str:
-    """Return the name. Raises ValueError for one that cannot be used in a header or in the name of a Redis key."""
+    """Return the name. Raises ValueError, starting with `what`, if it is not allowed in headers and Redis keys."""
     if not NAME.fullmatch(text):
         raise ValueError(f"{what}: expected {NAME_FORM}")
     return text

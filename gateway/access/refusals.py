@@ -1,4 +1,4 @@
-"""Replies of limits and budgets: headers with their state, in Anthropic's names, and the errors for refusals."""
+"""Reply headers with the state of limits and budgets, under Anthropic's names, and the errors for refusals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,10 +40,11 @@ PERIOD_WORDS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 
 @dataclass(frozen=True, slots=True)
 class LimitHeaders:
-    """Headers for the state of a client's limits: limited kinds of rates, and amounts of budgets.
+    """Headers for the state of a client's limits. `kinds`: its limited rates. `amounts`: of its budgets.
 
-    The script's state has the tightest limit of each kind, what remains of it, and when it is full again; then, of each
-    budget, what was spent and what was held before the request, and when it ends. There is none where it was repeated.
+    `state` is the script's list: for each kind the tightest limit, what remains of it, and Unix seconds when it is full
+    again; then for each budget nano-dollars spent and held before the request, and Unix seconds of its end. It is empty
+    for a repeated admission.
     """
 
     kinds: tuple[str, ...]
@@ -57,7 +58,7 @@ class LimitHeaders:
         object.__setattr__(self, "_divisors", tuple(max(1, amount) for amount in self.amounts))
 
     def to_lines(self, state: Sequence[int]) -> str:
-        """Return the lines of a header."""
+        """Return the header lines, each with its line end."""
         if not state:
             return ""
         end = 3 * len(self.kinds)
@@ -71,25 +72,25 @@ class LimitHeaders:
         return lines if share >= 1 else lines + _money_lines(int(share * 100), ends)
 
     def to_pairs(self, state: Sequence[int]) -> Headers:
-        """Return names with values."""
+        """Return the headers as names and values."""
         pairs = [line.partition(": ") for line in self.to_lines(state).splitlines()]
         return tuple((name, value) for name, _, value in pairs)
 
     def left(self, state: Sequence[int], taken: int) -> list[int]:
-        """Return what is neither spent nor held of each budget once `taken` is held too."""
+        """Return the remaining nano-dollars of each budget, once `taken` is reserved as well."""
         first = 3 * len(self.kinds)
         several = zip(self.amounts, state[first::3], state[first + 1 :: 3], strict=True) if state else ()
         return [amount - spent - held - taken for amount, spent, held in several]
 
 
-@lru_cache(maxsize=256)  # limits are full again at the same few seconds: with little use, in this one
+@lru_cache(maxsize=256)  # many requests share the few seconds at which limits are full again
 def _to_time(seconds: int) -> str:
     return to_time(seconds)
 
 
 @lru_cache(maxsize=256)
 def _money_lines(percent: int, ends: int) -> str:
-    """The headers with which Claude Code shows its user how much of a spending cap is used, in hundredths."""
+    """Return the headers from which Claude Code shows the used share of a spending cap. `percent`: whole percents."""
     share = percent / 100
     notice = next((one for one in NOTICES if share >= one), None)
     status = "allowed" if notice is None else "allowed_warning"
@@ -107,7 +108,10 @@ def _money_lines(percent: int, ends: int) -> str:
 
 
 def _spent_headers(scope: str, period: str, ends: int) -> Headers:
-    """Without a representative claim, on which Claude Code would show its fixed sentence instead of the error's."""
+    """Return the headers of a spent budget.
+
+    They have no representative claim: with one, Claude Code shows a fixed sentence instead of the error's message.
+    """
     pool = ((f"{UNIFIED}-overage-scope", "group_pool"),) if scope == DEPLOYMENT or scope.startswith("tenant:") else ()
     word = PERIOD_WORDS.get(period)
     return (
@@ -125,7 +129,11 @@ def _spent_headers(scope: str, period: str, ends: int) -> Headers:
 def to_refusal(
     scope: str, kind: str, wait: float, scopes: tuple[ScopeRules, ...], *, spent: int = 0, now: float = 0.0
 ) -> GatewayError:
-    """The error for a refusal by `admit`. `wait`: seconds until a new attempt may succeed; `now` in Unix seconds."""
+    """Return the error for a refusal by `admit`.
+
+    `kind`: a rate, the name of a budget, or `held:` and the name of a budget that requests in flight hold. `wait`:
+    seconds until another attempt may succeed. `spent`: nano-dollars. `now`: Unix seconds.
+    """
     rules = next(one for one in scopes if one.name == scope)
     who = rules.label
     if kind in KINDS:

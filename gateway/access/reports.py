@@ -1,6 +1,6 @@
-"""Usage and cost in the shapes of Anthropic's Admin API, from the sums of UTC days and the latest single entries.
+"""Usage and cost reports in the shapes of Anthropic's Admin API, from the sums of UTC days and the latest entries.
 
-Amounts are cents as decimal text, as there. A page holds whole days; its cursor is bound to the report's filters.
+Amounts are cents as decimal text, as in that API. A page holds whole days; its cursor is bound to the report's filters.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from gateway.access.spend import SpendRow, SpendStore
 from gateway.errors import InvalidRequest
 
 MAX_DAYS: Final = 31
-# Rows of one reply, 500 bytes each: writing 50,000 holds up live requests for a third of a second.
+# Rows of one reply, 500 bytes each: writing 50,000 blocks live requests for a third of a second.
 MAX_ROWS: Final = 4000
-FOREIGN_CURSOR: Final = "page: this cursor is not of a report with these parameters"
-# Anthropic's names for what a report is grouped by, and the dimension that each is here.
+FOREIGN_CURSOR: Final = "page: this cursor belongs to a report with other parameters"
+# Anthropic's names of dimensions, and ours (`spend.DIMENSIONS`).
 GROUPS: Final[Mapping[str, str]] = {
     "workspace_id": "tenant",
     "actor": "user",
@@ -33,7 +33,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "session_id": "session",
     "agent_id": "agent",
 }
-# Filters by the same.
+# Anthropic's names of filters, and the dimension of each.
 FILTERS: Final[Mapping[str, str]] = {
     "workspace_ids": "workspace_id",
     "user_ids": "actor",
@@ -41,7 +41,7 @@ FILTERS: Final[Mapping[str, str]] = {
     "api_key_ids": "api_key_id",
     "models": "model",
 }
-# Dimensions that Anthropic has and a request here does not: accepted, and null in every row.
+# Anthropic's dimensions that requests here do not have: accepted, and null in every row.
 ALWAYS_NULL: Final = frozenset({"service_tier", "context_window", "inference_geo", "speed", "description"})
 
 Row = Callable[[SpendRow], dict[str, Any]]
@@ -49,7 +49,8 @@ Row = Callable[[SpendRow], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ReportQuery:
-    """`by`: Anthropic's names. `wanted`: values that a row must have, by name. `ends` is not in the report."""
+    """Parameters of a report. `by`: dimensions, by Anthropic's names. `wanted`: allowed values by dimension. The day
+    `ends` is not included."""
 
     starts: date
     ends: date
@@ -64,12 +65,12 @@ class ReportQuery:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all columns that distinguish rows, filters included."""
+        """Return the dimensions that the report has to read: those of its rows and of its filters."""
         return tuple(dict.fromkeys((*self.by, *self.wanted)))
 
 
 def cents(nano: int) -> str:
-    """Write nano-dollars as cents, exactly."""
+    """Format nano-dollars as cents, exactly."""
     return f"{Decimal(nano) * 100 / NANO:f}"
 
 
@@ -92,7 +93,8 @@ def to_usage(row: SpendRow) -> dict[str, Any]:
 
 
 async def report(store: SpendStore, query: ReportQuery, page: str | None, to_row: Row) -> dict[str, Any]:
-    """Return one page of a report in buckets of a day: as many as are asked for, or have MAX_ROWS together."""
+    """Return one page of a report in buckets of a day: at most `query.limit` days, and MAX_ROWS rows unless one day has
+    more."""
     first = query.starts if page is None else _day_of(page, query)
     days = [first + timedelta(days=number) for number in range(query.limit)]
     days = [day for day in days if day < query.ends]
@@ -113,9 +115,9 @@ async def report(store: SpendStore, query: ReportQuery, page: str | None, to_row
 async def flat_report(
     store: SpendStore, query: ReportQuery, kind: str, to_row: Row, *, daily: bool, page: str | None = None
 ) -> dict[str, Any]:
-    """Return one page of rows `{starting_at, ending_at, group, cost or usage}`, of whole days or of the range.
+    """Return one page of rows `{starting_at, ending_at, group, cost or usage}`, per day or for the whole range.
 
-    They are in the order of their days and groups, so that a new one moves no other to another page.
+    Rows are ordered by day and group, so that new rows do not move others to another page.
     """
     first, passed = (query.starts, None) if page is None else _place_of(page, query)
     spans = [(query.starts, query.ends - timedelta(days=1))]
@@ -170,7 +172,7 @@ def _bounds(first: date, last: date) -> dict[str, str]:
 
 
 def _day_of(page: str, query: ReportQuery) -> date:
-    """Raises InvalidRequest for a cursor of another report."""
+    """Return the day that a cursor names. Raises InvalidRequest for a cursor of another report."""
     head, _, digest = page.removeprefix("page_").partition("_")
     try:
         day = date.fromisoformat(head)
@@ -182,13 +184,13 @@ def _day_of(page: str, query: ReportQuery) -> date:
 
 
 def _cursor(query: ReportQuery, day: date, group: tuple[str, ...]) -> str:
-    """Return the cursor of the rows after this group of a day, or of the whole range that begins with it."""
+    """Return the cursor of the rows after this group. `day`: day of the group, or the start of the whole range."""
     place = base64.urlsafe_b64encode(orjson.dumps([day, group])).decode().rstrip("=")
     return f"page_{query.digest}_{place}"
 
 
 def _place_of(page: str, query: ReportQuery) -> tuple[date, tuple[str, ...]]:
-    """Raises InvalidRequest for a cursor of another report."""
+    """Return day and group of a cursor. Raises InvalidRequest for a cursor of another report."""
     digest, _, place = page.removeprefix("page_").partition("_")
     if digest == query.digest:
         with suppress(ValueError, TypeError):  # of base64, JSON and the date
@@ -198,7 +200,7 @@ def _place_of(page: str, query: ReportQuery) -> tuple[date, tuple[str, ...]]:
 
 
 def to_query(values: Mapping[str, Sequence[str]], today: date, *, to_date: Callable[[str, str], date]) -> ReportQuery:
-    """From a request's query. Raises InvalidRequest naming the parameter that is wrong."""
+    """Read a request's query. Raises InvalidRequest with the name of the wrong parameter."""
     if not values.get("starting_at"):
         raise InvalidRequest("starting_at: is required, such as 2026-11-01T00:00:00Z")
     starts = to_date(values["starting_at"][0], "starting_at")
@@ -211,7 +213,7 @@ def to_query(values: Mapping[str, Sequence[str]], today: date, *, to_date: Calla
     by = tuple(dict.fromkeys([*values.get("group_by[]", ()), *values.get("group_by", ())]))
     unknown = [name for name in by if name not in GROUPS and name not in ALWAYS_NULL]
     if unknown:
-        raise InvalidRequest(f"group_by[]: {unknown[0]} is none of {', '.join([*GROUPS, *sorted(ALWAYS_NULL)])}")
+        raise InvalidRequest(f"group_by[]: {unknown[0]} is not one of {', '.join([*GROUPS, *sorted(ALWAYS_NULL)])}")
     wanted = {group: frozenset(values[f"{name}[]"]) for name, group in FILTERS.items() if values.get(f"{name}[]")}
     text = values.get("limit", ["7"])[0]
     if not text.isdecimal() or not 1 <= int(text) <= MAX_DAYS:

@@ -1,4 +1,4 @@
-"""Values of admission: what a request needs at most, what it was granted, and what it used."""
+"""Values of admission: the most that a request may need, its reservation, and its actual use."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ LIMITS: Final = (*RATES, "concurrency")
 
 @dataclass(slots=True)
 class Need:
-    """The most that a request may take: `want` nano-dollars, or `least` with a smaller answer; `input` tokens.
+    """The most that a request may use: `want` nano-dollars, or `least` with a shorter answer, and `input` tokens.
 
-    `unpriced`: the model, if its price is not known.
+    `unpriced`: name of a model without a known price.
     """
 
     want: int = 0
@@ -23,10 +23,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The scopes that a request counts in: those with a limit or a budget. `values`: as `_scopes.lua` reads them.
+    """The scopes of a request that have a limit or a budget. `values`: the arguments that `_scopes.lua` reads.
 
-    `budgets`: those of each scope that has some, with the period that the request was admitted in; what was not
-    reserved in Redis, or is corrected later, is counted by them.
+    `budgets`: for each scope with budgets, its name and budgets with the periods of the admission. Uses that were not
+    reserved in Redis, and later corrections, are counted in these periods.
     """
 
     names: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ NOWHERE: Final = Counted()
 
 
 def to_counted(rules: Iterable[Mapping[str, Any]]) -> Counted:
-    """Return scopes as they were stored: `name`, `limits` by kind, and `budgets`."""
+    """Convert stored scopes, each with `name`, `limits` by kind, and `budgets`."""
     several = list(rules)
     values: list[str | int] = [len(several)]
     for scope in several:
@@ -52,9 +52,9 @@ def to_counted(rules: Iterable[Mapping[str, Any]]) -> Counted:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A reservation. `money`: nano-dollars. `header_lines`: the state of the limits, for the reply.
+    """A reservation. `money`: nano-dollars. `header_lines`: state of the limits, for the reply's header.
 
-    `is_local`: kept in this process, not in Redis.
+    `is_local`: made by this process alone, not in Redis.
     """
 
     id: str
@@ -66,9 +66,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The use of a finished request: `cost` in nano-dollars, `sums` names it in the sums of the day.
+    """Actual use of a finished request: `cost` in nano-dollars, `input` and `output` in tokens.
 
-    `requests` is 0 for the correction of an earlier entry.
+    `entry`: its entry in the usage stream. `sums`: field of the day's sums, `tenant|user|key|model|provider`; empty for
+    a request that made no call. `requests` is 0 for a correction of an earlier entry.
     """
 
     cost: int
@@ -80,10 +81,10 @@ class Used:
 
     @property
     def cached(self) -> tuple[int, int]:
-        """Return the tokens read from a cache, and written to one."""
+        """Return the tokens read from a cache, and those written to one."""
         return self.entry.get("cache_read", 0), self.entry.get("cache_write", 0)
 
 
 NOTHING: Final = Used(0, 0, 0, {}, "")
-# The use of a request of a dead process: the amount granted to it.
+# Use of a request of a process that died: the granted amount is charged.
 GRANTED: Final = Used(-1, 0, 0, {}, "")

@@ -1,7 +1,7 @@
-"""Names that this gateway knows: tenants, and the users of each, from keys, limits and rules of identity.
+"""Known names: tenants, and the users of each, from keys, limits and rules of identity.
 
-A limit of a name that nothing has would hold for nothing, so it is refused with the names that come closest. Rules of
-identity may give names that have not been seen yet; those are accepted.
+A limit for a name that no key or rule has would apply to nothing, so it is refused with the closest known names. Names
+that a rule of identity may still produce are accepted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,15 +16,18 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.settings.identity_sections import RuleSection
 
 DEFAULT_TENANT: Final = "default"
-# Names in an error message, and names that are compared for it: comparing one takes 10 µs.
+# Maximum names in an error message, and maximum names compared for it: comparing one takes 10 µs.
 MAX_NAMED: Final = 10
 MAX_COMPARED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """`tenants`: name → Unix seconds of its first key, 0 if it is configured. `users`: likewise, by the tenants that
-    they have keys of. `admins`: users with a key that may change everything. `rules`: those of identity."""
+    """Known names. `tenants`: name → Unix seconds of its first key, 0 if it is configured.
+
+    `users`: name → tenant → Unix seconds of the user's first key there. `admins`: users with an admin key. `rules`:
+    rules of identity.
+    """
 
     tenants: Mapping[str, int]
     users: Mapping[str, Mapping[str, int]]
@@ -38,7 +41,7 @@ class Roster:
         return min(self.users[user].values(), default=0)
 
     def check_scope(self, scope: str, hint: str = "") -> None:
-        """Raises NotFound for the scope of a tenant or a user that does not exist. `hint`: what to do instead."""
+        """Raises NotFound for an unknown tenant or user. `hint`: sentence that ends the message."""
         kind, _, name = scope.partition(":")
         known: Mapping[str, object] = {"tenant": self.tenants, "user": self.users}.get(kind, {name: 0})
         if name in known or (kind == "user" and any(may_name(rule, name) for rule in self.rules)):
@@ -47,16 +50,16 @@ class Roster:
 
 
 def check_group(configured: ClientKeys, group: str) -> None:
-    """Raises NotFound for a model group that does not exist; an empty one stands for all models."""
+    """Raises NotFound for an unknown model group. An empty name, which means all models, is accepted."""
     if group and group not in configured.model_groups.patterns:
         hint = "[model_groups] in gateway.toml names them."
         raise not_found("model group", group, configured.model_groups.patterns, hint)
 
 
 def named_key(records: Sequence[KeyRecord], name: str) -> KeyRecord:
-    """Return the key with a name, `TENANT/NAME` where several tenants have it; an archived one if there is no other.
+    """Return the key with this name, or with `TENANT/NAME`; an archived one only if there is no other.
 
-    Raises NotFound, InvalidRequest for a name that several tenants have.
+    Raises NotFound, and InvalidRequest if several tenants have a key of this name.
     """
     tenant, mark, bare = name.rpartition("/")
     named = [record for record in records if record.name == bare and (not mark or record.tenant == tenant)]
@@ -71,7 +74,7 @@ def named_key(records: Sequence[KeyRecord], name: str) -> KeyRecord:
 
 
 def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> NotFound:
-    """Return the error for an unknown name, with the known ones that come closest."""
+    """Return the error for an unknown name, with the closest known ones."""
     names = sorted(known)
     close = get_close_matches(name[:80], names[:MAX_COMPARED], n=3)
     text = f"There is no {what} {name[:80]!r}."
@@ -86,7 +89,7 @@ def not_found(what: str, name: str, known: Iterable[str], hint: str = "") -> Not
 def to_roster(
     made: Iterable[KeyRecord], configured: ClientKeys, scopes: Iterable[str], rules: Iterable[RuleSection]
 ) -> Roster:
-    """`made`: the stored keys. `scopes`: those with stored limits."""
+    """Build the roster. `made`: stored keys. `scopes`: scopes with stored limits."""
     records = (*made, *configured.records.values())
     tenants = dict.fromkeys((DEFAULT_TENANT, *configured.tenants), 0)
     users: dict[str, dict[str, int]] = {}
@@ -107,7 +110,7 @@ def to_roster(
 
 
 def may_name(rule: RuleSection, user: str) -> bool:
-    """Return whether a token under this rule may belong to a user of this name (`identity.to_user` makes it)."""
+    """Return True if a token under this rule may result in this user name (see `identity.to_user`)."""
     if rule.user_claim == "email" and rule.email_domain:
         return f"@{rule.email_domain.lower()}" in user.lower()
     if rule.user_claim == "sub" and rule.subject:

@@ -1,6 +1,6 @@
-"""Encryption of the few secrets that Redis has to hold for a while, so that a copy of Redis shows none of them.
+"""Encryption of the few secrets that are temporarily stored in Redis, so that a copy of Redis reveals none of them.
 
-`cryptography` is imported at the first use: it takes 8 MB, and most processes never seal anything.
+`cryptography` is imported on first use: it takes 8 MB, and most processes never seal anything.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def seal(secret: bytes, text: bytes, purpose: bytes) -> bytes:
-    """Encrypt with AES-GCM under a key derived from the deployment's secret for this `purpose`, 16 bytes at most."""
+    """Encrypt with AES-GCM, under a key derived from the deployment's secret and `purpose` (at most 16 bytes)."""
     nonce = secrets.token_bytes(12)
     return nonce + _cipher(secret, purpose).encrypt(nonce, text, None)
 
 
 def unseal(secret: bytes, sealed: bytes, purpose: bytes) -> bytes:
-    """Raises ValueError for what another secret or purpose has sealed."""
+    """Decrypt. Raises ValueError for data sealed with another secret or for another purpose."""
     cipher = _cipher(secret, purpose)
     try:
         return cipher.decrypt(sealed[:12], sealed[12:], None)

@@ -1,4 +1,4 @@
-"""Spend reports, from the sums that settlements keep of each UTC day, and from the latest single entries."""
+"""Spend reports, from the sums of each UTC day that settlements update, and from the latest single entries."""
 
 import asyncio
 import time
@@ -15,25 +15,24 @@ from gateway.errors import Overloaded, StoreAway
 from gateway.redis.codec import pack, unpack
 from gateway.redis.server import RedisServer
 
-# Parts of a sum's name, in their order.
+# Parts of the name of a sum, in order.
 DIMENSIONS: Final = ("tenant", "user", "key", "model", "provider")
-# Only single entries have these.
+# Dimensions that only single entries have.
 OF_ENTRIES: Final = ("session", "agent", "batch", "upstream")
 COUNTS: Final = ("requests", "input", "output", "cost", "cache_read", "cache_write")
-# Entries that are read at once: adding these up takes some milliseconds of the event loop.
+# Entries per read: adding these up takes some milliseconds of the event loop.
 PAGE: Final = 300
-# Days that are read in one round trip.
+# Days per round trip.
 DAYS_AT_ONCE: Final = 10
 PACKED_DAYS_AT_ONCE: Final = 50
 SUMS_SECONDS: Final = 400 * 86_400
-# A process enters use on its own day, so sums of the day before yesterday and earlier do not change, unless a clock is
-# wrong by a day.
+# Sums older than yesterday do not change: a process adds to the current day of its clock.
 CLOSED_AFTER: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """Sums of one group. `cost`: nano-dollars; `input` without tokens read from a cache, with those written to it."""
+    """Sums of one group. `cost`: nano-dollars. `input`: without tokens read from a cache, with those written to it."""
 
     group: tuple[str, ...]
     requests: int
@@ -51,7 +50,7 @@ class SpendRow:
 
 
 def to_sums(fields: Mapping[bytes, bytes]) -> dict[str, list[int]]:
-    """Return the counts of each name, from the fields of a day. Counts of a later version are left out."""
+    """Parse the fields of a day into COUNTS by name. Counts of a later version are left out."""
     found: dict[str, list[int]] = {}
     for field_name, value in fields.items():
         name, _, what = field_name.decode().rpartition("|")
@@ -62,7 +61,7 @@ def to_sums(fields: Mapping[bytes, bytes]) -> dict[str, list[int]]:
 
 @dataclass(slots=True)
 class DailyTotals:
-    """Sums of days, grouped. The names of a day's sums mostly repeat those of the day before: each is read once."""
+    """Sums of days, grouped. Most names occur on every day, so each name is split once."""
 
     by: Sequence[str]
     found: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
@@ -87,7 +86,7 @@ class DailyTotals:
             self.add(day, orjson.loads(unpack(blob)))
 
     def add_fields(self, days: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, bytes]:
-        """Return the days in the form that `add_packed` takes, but for those with counts of a later version."""
+        """Add days, and return them in the packed form, except those with counts of a later version."""
         packed = {}
         for day, fields in days.items():
             sums = to_sums(fields)
@@ -103,10 +102,10 @@ class SpendStore:
     wall_clock: Callable[[], float] = time.time
 
     async def by_day(self, first: date, last: date, by: Sequence[str]) -> list[SpendRow]:
-        """Return the sums of these days, grouped by DIMENSIONS and `day`, dearest first.
+        """Return the sums of these days, grouped by dimensions or `day`, highest cost first.
 
-        The sums of an earlier day are packed when they are first read: 400 days of 250 keys are 600,000 fields. They
-        are added up in a thread, since live requests share this loop.
+        Sums of closed days are packed at their first read: 400 days of 250 keys are 600,000 fields. Adding up runs in a
+        thread, since live requests share the event loop.
         """
         days = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
         keys, totals = self.server.keys, DailyTotals(by)
@@ -126,7 +125,7 @@ class SpendStore:
         return await asyncio.to_thread(totals.add_fields, dict(zip(days, sums, strict=True)))
 
     async def _pack(self, packed: Mapping[str, bytes]) -> None:
-        """Store the packed days for as long as their fields are kept."""
+        """Store the packed days, with the remaining lifetime of their fields."""
         today = datetime.fromtimestamp(self.wall_clock(), UTC).date()
         kept = {day: SUMS_SECONDS - (today - date.fromisoformat(day)).days * 86_400 for day in packed}
         sets = [
@@ -139,7 +138,7 @@ class SpendStore:
     async def by_entries(
         self, by: Sequence[str], first: date | None = None, last: date | None = None
     ) -> list[SpendRow]:
-        """Return the sums of the single entries that are kept, of these days, grouped by what DIMENSIONS lack too."""
+        """Return the sums of the stored entries of these days, grouped by any of DIMENSIONS and OF_ENTRIES."""
         totals: dict[tuple[str, ...], list[int]] = {}
         async for entry in self.entries(first, last):
             group = tuple(str(entry.get("served" if one == "model" else one, "")) for one in by)
@@ -151,7 +150,7 @@ class SpendStore:
         return await asyncio.to_thread(_sorted, totals)
 
     async def entries(self, first: date | None = None, last: date | None = None) -> AsyncIterator[dict[str, Any]]:
-        """Yield the single entries that are kept, oldest first, each with `at`, the time when it was entered."""
+        """Yield the stored entries, oldest first, each with `at`, the time of its settlement in ISO format."""
         start, end = "-" if first is None else _to_id(first), "+" if last is None else _to_id(last, 1)
         while True:
             [page] = await self.server.pipeline([("XRANGE", self.server.keys.access.usage, start, end, "COUNT", PAGE)])
@@ -168,7 +167,7 @@ def _in_runs(days: Sequence[str], length: int) -> Iterator[Sequence[str]]:
 
 
 def _to_id(day: date, after: int = 0) -> str:
-    """Return the first id of a day in the stream, or the last one before the day after it."""
+    """Return the first id of a day in the stream; with `after=1`, the last one."""
     at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=after)
     return str(int(at.timestamp() * 1000) - after)
 

@@ -1,7 +1,7 @@
-"""Keys, limits and budgets in Redis. Every change is one step with its audit entry, and gets a number (the epoch).
+"""Keys, limits and budgets in Redis. Each change is atomic with its audit entry, and gets a number (the epoch).
 
-Raises StoreAway or Overloaded when Redis cannot answer, NotFound for what does not exist, Conflict for a change that
-another one has overtaken.
+Every method raises StoreAway or Overloaded if Redis cannot answer. Look-ups by name raise NotFound. Changes raise
+Conflict if another change was faster.
 """
 
 import re
@@ -28,15 +28,15 @@ from gateway.redis.server import RedisServer
 
 KEY: Final = "key:"
 SCOPE: Final = "scope:"
-# Changes of one record at the same moment; each attempt reads the audit's head again.
+# Attempts of a change while others are made at the same time: each needs the latest head of the audit record.
 MAX_ATTEMPTS: Final = 50
-# How long both values of a rotated key are valid unless asked for otherwise, and at most.
+# Time for which the old value of a rotated key stays valid: default and maximum.
 GRACE_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 30 * 86_400
 AUDIT_PAGE: Final = 1000
-# Records that are read at once: parsing these holds up the event loop for some milliseconds.
+# Records per read: parsing these blocks the event loop for some milliseconds.
 CHANGES_PAGE: Final = 200
-# A client that repeats a request after a day means a new one.
+# After a day, a repeated request is a new one.
 OUTCOME_MS: Final = IDEMPOTENCY_SECONDS * 1000
 OUTCOME: Final = b"outcome"
 FASTER: Final = "Another change was faster; read it and try again."
@@ -45,7 +45,7 @@ CHANGED: Final = "if-match: the record has changed since; read it and try again.
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The author of a change: `type` is `cli` or `admin_key`, `id` what is known of them."""
+    """Author of a change. `type`: `cli` or `admin_key`. `id`: user name or id of the key."""
 
     type: str
     id: str
@@ -54,10 +54,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Conditions of a change. `version`: that the record must have, None for any.
+    """Conditions of a change. `version`: required version of the record, None for any.
 
-    `mark`: name under which the outcome is kept for a day, for a change that is made once however often it is sent;
-    `asked`: digest of the request, which a repetition has too.
+    `mark`: Redis key of the outcome of an idempotent change, kept for a day. `asked`: digest of the request, which a
+    repetition must match.
     """
 
     version: int | None = None
@@ -78,7 +78,7 @@ class AccessStore:
     async def create_key(
         self, record: KeyRecord, actor: Actor, conditions: Conditions = UNCONDITIONAL
     ) -> tuple[KeyRecord, str]:
-        """Store a new key of these properties. Return its record, and the key itself, which is not stored."""
+        """Store a new key with these properties. Return its record and the key, which is not stored."""
         key = new_key()
         digest, key_id = self.pepper.digest(key).hex(), to_key_id(key)
         assert key_id is not None
@@ -92,7 +92,7 @@ class AccessStore:
     async def rotate_key(
         self, key_id: str, grace: int, actor: Actor, conditions: Conditions = UNCONDITIONAL
     ) -> tuple[KeyRecord, str]:
-        """Give a key a new value. The old ones are valid for `grace` seconds more; limits and counts go on."""
+        """Give a key a new value. Old ones stay valid for `grace` seconds. Limits and counts are kept."""
         record, key = await self.key(key_id), new_key()
         digest, now = self.pepper.digest(key).hex(), int(self.clock())
         kept = {old: min(until or now + grace, now + grace) for old, until in record.digests.items()}
@@ -114,12 +114,12 @@ class AccessStore:
         return KeyRecord.of_json(outcome["record"])
 
     async def key(self, key_id: str) -> KeyRecord:
-        """Return a key by its id, by its name, or by `TENANT/NAME`. Raises NotFound, InvalidRequest for several."""
+        """Return a key by id, name or `TENANT/NAME`. Raises NotFound, and InvalidRequest for an ambiguous name."""
         [raw] = await self.server.pipeline([("HGET", self.server.keys.access.records, KEY + key_id)])
         return KeyRecord.of_json(orjson.loads(raw)) if raw is not None else named_key(await self.keys(), key_id)
 
     async def keys(self) -> list[KeyRecord]:
-        """Return every key, in the order of their creation."""
+        """Return every key, oldest first."""
         [found] = await self.server.pipeline([("HGETALL", self.server.keys.access.records)])
         records = [KeyRecord.of_json(orjson.loads(raw)) for name, raw in found.items() if name.startswith(KEY.encode())]
         return sorted(records, key=lambda record: (record.created_at, record.id))
@@ -127,14 +127,14 @@ class AccessStore:
     async def set_allowance(
         self, scope: str, allowance: Allowance, actor: Actor, conditions: Conditions = UNCONDITIONAL
     ) -> int:
-        """Replace the limits and budgets of a scope; a blocked user stays so. Return the new version."""
+        """Replace the limits and budgets of a scope; a blocked user stays blocked. Return the new version."""
         known, version = await self.versioned_allowance(scope)
         changed = replace(allowance, blocked=known.blocked).to_json()
         change = Change(SCOPE + scope, "limits_set", {"after": changed}, changed, version)
         return int((await self._write(change, actor, conditions))["version"])
 
     async def block_user(self, user: str, blocked: bool, actor: Actor) -> None:
-        """Refuse, or accept again, every credential of a person."""
+        """Block or unblock every credential of a user."""
         known, version = await self.versioned_allowance(f"user:{user}")
         action = "user_blocked" if blocked else "user_unblocked"
         changed = replace(known, blocked=blocked).to_json()
@@ -144,13 +144,13 @@ class AccessStore:
         return (await self.versioned_allowance(scope))[0]
 
     async def versioned_allowance(self, scope: str) -> tuple[Allowance, int]:
-        """Return the limits of a scope with the version of their record, 0 for none."""
+        """Return the limits of a scope with the version of their record, which is 0 if there is none."""
         names, name = self.server.keys.access, SCOPE + scope
         raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
         return Allowance() if raw is None else Allowance.of_json(orjson.loads(raw)), int(version or 0)
 
     async def allowances(self) -> dict[str, Allowance]:
-        """Return the limits of every scope that has some, keys too."""
+        """Return the limits of every scope that has some, including keys."""
         [found] = await self.server.pipeline([("HGETALL", self.server.keys.access.records)])
         allowances: dict[str, Allowance] = {}
         for raw_name, raw in found.items():
@@ -162,12 +162,12 @@ class AccessStore:
         return {name: one for name, one in allowances.items() if not one.is_empty}
 
     async def others(self, prefix: str) -> list[dict[str, Any]]:
-        """Return the records of another kind than keys and limits, by what their names begin with."""
+        """Return the other records with this prefix, which are neither keys nor limits."""
         [found] = await self.server.pipeline([("HGETALL", self.server.keys.access.records)])
         return [orjson.loads(raw) for name, raw in found.items() if name.startswith(prefix.encode())]
 
     async def other(self, name: str) -> tuple[dict[str, Any] | None, int]:
-        """Return such a record with its version; None and 0 without one."""
+        """Return a record that is neither a key nor limits, with its version; None and 0 if there is none."""
         names = self.server.keys.access
         raw, version = await self.server.pipeline([("HGET", names.records, name), ("HGET", names.versions, name)])
         return None if raw is None else orjson.loads(raw), int(version or 0)
@@ -175,13 +175,13 @@ class AccessStore:
     async def put_other(
         self, name: str, record: dict[str, Any], version: int, entry: tuple[str, Mapping[str, Any]], actor: Actor
     ) -> None:
-        """Store such a record in place of its `version`. `entry`: action and details for the audit record."""
+        """Replace version `version` of such a record. `entry`: action and details for the audit record."""
         await self._write(Change(name, *entry, record, version), actor)
 
     async def spent(self, budgets: Sequence[tuple[str, Budget]], now: float | None = None) -> list[int]:
-        """Return the nano-dollars that each budget of a scope has spent in its period at this time, now if it is None.
+        """Return the nano-dollars that each budget, given with its scope, has spent in its period. One round trip.
 
-        Of a rolling one those that it has kept. All are read in one round trip.
+        `now`: Unix seconds of another period, for which rolling budgets have only what is still stored.
         """
         now, scopes = self.clock() if now is None else now, list(dict.fromkeys(scope for scope, _ in budgets))
         if not scopes:
@@ -191,15 +191,15 @@ class AccessStore:
         return [spent_in(fields[scope], budget, now) for scope, budget in budgets]
 
     async def find(self, key_id: str, digest: str = "") -> tuple[KeyRecord | None, int]:
-        """Return a key's record by its id, or else by a digest, and an epoch from which on to look at its changes."""
+        """Return a key's record by its id or else by a digest, and the epoch from which to follow its changes."""
         names = self.server.keys.access
         epoch, name = await self.server.pipeline([("GET", names.epoch), ("HGET", names.digests, digest)])
-        name = KEY + key_id if key_id else name or ""  # also for an unknown digest, which takes as long
+        name = KEY + key_id if key_id else name or ""  # the second read is made for unknown digests too: same duration
         [raw] = await self.server.pipeline([("HGET", names.records, name)])
         return None if raw is None else KeyRecord.of_json(orjson.loads(raw)), int(epoch or 0)
 
     async def other_tenant(self, known: Set[str]) -> str | None:
-        """Return a tenant with an active key that is not among those known; None if there is none."""
+        """Return a tenant with an active key that is not in `known`; None if there is none."""
         cursor = "0"
         while True:
             [(cursor, found)] = await self.server.pipeline(
@@ -213,7 +213,7 @@ class AccessStore:
                 return None
 
     async def changes(self, since: int, wanted: Callable[[str], bool] = bool) -> Changes:
-        """Return what has changed after the epoch `since`, in that order, of CHANGES_PAGE records those wanted."""
+        """Return a page of the records that changed after the epoch `since`, oldest first, without unwanted ones."""
         names = self.server.keys.access
         epoch, changed = await self.server.pipeline(
             [
@@ -245,7 +245,7 @@ class AccessStore:
         conditions: Conditions = UNCONDITIONAL,
         removed: Sequence[str] = (),
     ) -> None:
-        """Add an audit entry, and with it remove fields of a hash: `removed` has its name before theirs."""
+        """Add an audit entry, and delete fields of a hash in the same step. `removed`: the hash, then the fields."""
         await self._write(Change("", action, details, removed=removed), actor, conditions)
 
     async def audit(self) -> list[bytes]:
@@ -262,7 +262,7 @@ class AccessStore:
             last = "(" + _text(page[-1][0])
 
     async def verify_audit(self, anchor: str = "") -> tuple[str | None, str]:
-        """Return the first fault of the audit record, None if it is sound; and its head."""
+        """Return the first fault of the audit record, None if it is intact, and its head."""
         [head] = await self.server.pipeline([("GET", self.server.keys.access.head)])
         text = _text(head or b"")
         return verify(await self.audit(), text, self.secret, anchor), text
@@ -281,8 +281,10 @@ class AccessStore:
         conditions: Conditions = UNCONDITIONAL,
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> dict[str, Any]:
-        """Return the outcome, or that of the request that this one repeats. `check` raises if the change must not be
-        made; it sees every earlier one."""
+        """Write a change. Return its outcome, or that of the request that this one repeats.
+
+        `check` raises if the change must not be made; it sees every earlier change.
+        """
         known, head = await self._known(conditions)
         if known is not None:
             return known
@@ -290,7 +292,7 @@ class AccessStore:
             raise PreconditionFailed(CHANGED)
         try:
             return await self._store(change, actor, conditions, check, head)
-        except Conflict:  # perhaps with the first of these requests, which has been carried out meanwhile
+        except Conflict:  # perhaps with the first of these repeated requests, which has been carried out meanwhile
             known, _ = await self._known(conditions)
             if known is None:
                 raise
@@ -304,7 +306,7 @@ class AccessStore:
         check: Callable[[], Awaitable[None]] | None,
         head: str,
     ) -> dict[str, Any]:
-        """Write the record and the audit entry. `head`: of the audit record, perhaps overtaken by another change."""
+        """Write the record and the audit entry. `head`: head of the audit record, which may be outdated."""
         names, mark = self.server.keys.access, conditions.mark
         version = (change.version or 0) + 1
         outcome = {"asked": conditions.asked, "record": change.record, "key": change.key, "version": version}
@@ -336,13 +338,13 @@ class AccessStore:
         return self._to_outcome(kept[0], conditions) if is_known else None, _text(head or b"")
 
     def _to_outcome(self, kept: bytes, conditions: Conditions) -> dict[str, Any]:
-        """Raises InvalidRequest for another request under the same idempotency key, or one that cannot be read."""
+        """Open a stored outcome. Raises InvalidRequest if it is of another request, or cannot be read."""
         try:
             outcome: dict[str, Any] = orjson.loads(unseal(self.secret, kept, OUTCOME))
         except ValueError:
             outcome = {}
         if outcome.get("asked") != conditions.asked:
-            raise InvalidRequest("idempotency-key: it was used before, for another request")
+            raise InvalidRequest("idempotency-key: already used for another request")
         return outcome
 
     def _to_entry(self, change: Change, actor: Actor) -> dict[str, Any]:
@@ -357,7 +359,7 @@ class AccessStore:
 
 
 def spent_in(fields: Mapping[bytes, bytes], budget: Budget, now: float) -> int:
-    """Return what a budget has spent in its period, from the fields of its scope."""
+    """Return the nano-dollars that a budget has spent in its period, from the fields of its scope."""
     if budget.window:
         parts = [value.split() for name, value in fields.items() if is_part(name, budget)]
         oldest = int(now * 60 / budget.window) - 60
@@ -368,12 +370,12 @@ def spent_in(fields: Mapping[bytes, bytes], budget: Budget, now: float) -> int:
 
 
 def is_part(name: bytes | str, budget: Budget) -> bool:
-    """Whether a field of a scope has what a rolling budget has spent in a part of its window (`_budget.lua`)."""
+    """Return True for the field of one part of a rolling budget's window (`_budget.lua`)."""
     return re.fullmatch(re.escape(budget.name) + r":\d+", _text(name)) is not None
 
 
 def describe_key(record: KeyRecord) -> dict[str, Any]:
-    """Return what may be shown of a key: everything but its digests."""
+    """Return the fields of a key that may be shown: all except its digests."""
     shown = record.to_json()
     del shown["digests"]
     return shown

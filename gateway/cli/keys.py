@@ -90,10 +90,10 @@ def list_keys(
         made, configured = on_store(both)
         found = [one for one in made if every or one.status != "archived"]
         lines = [summary(one) for one in found]
-        lines += [f"{summary(one)}  {FILE}" for one in configured.of_file]
+        lines += [f"{summary(one)}  {FILE}" for one in configured.file_records]
         lines += [f"{one.key_id}  tenant {one.tenant}  {VARIABLE}" for one in configured.clients]
         data = [describe_key(one) for one in found]
-        data += [describe_key(one) | {"source": FILE} for one in configured.of_file]
+        data += [describe_key(one) | {"source": FILE} for one in configured.file_records]
         data += [
             {"id": one.key_id, "tenant": one.tenant, "name": None, "source": VARIABLE} for one in configured.clients
         ]
@@ -110,7 +110,7 @@ def show(name: str, json: Json = False) -> None:
         try:
             return await store.key(name), ""
         except NotFound:
-            for one in configured_keys(store).of_file:
+            for one in configured_keys(store).file_records:
                 if name in (one.id, one.name):
                     return one, FILE
             raise

@@ -71,7 +71,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         key = own or headers.get("x-api-key") or headers.get("api-key")
         directory = app[DIRECTORY]
         authorization = None if own else headers.get("authorization")
-        client = directory.at_hand(key, authorization) or await look_up(request, key, authorization)
+        client = directory.find_cached(key, authorization) or await look_up(request, key, authorization)
         if directory.restricts_addresses:
             directory.check_address(client.key_id, address_of(request))
         request[CONTEXT] = to_context(request, client, app[EXCHANGE].table)

@@ -67,7 +67,7 @@ async def test_reset_that_is_sent_again_under_its_idempotency_key_is_made_once(
         await reset_budget(store, scope, budget, ACTOR, conditions)
     assert await store.spent([(scope, budget)]) == [70]
     assert [orjson.loads(one)["action"] for one in await store.audit()] == ["key_created", "budget_reset"]
-    with pytest.raises(InvalidRequest, match="used before, for another request"):
+    with pytest.raises(InvalidRequest, match="already used for another request"):
         await reset_budget(store, scope, budget, ACTOR, replace(conditions, asked="another"))
 
 

@@ -257,14 +257,14 @@ async def test_key_is_held_before_its_restrictions_are_asked_for() -> None:
     with pytest.raises(Unavailable) as unknown:
         directory.check(context)
     assert unknown.value.retry_after == 2
-    await directory.hold(context.key_id)
+    await directory.ensure_cached(context.key_id)
     with pytest.raises(PermissionDenied):
         directory.check(context)
     with pytest.raises(Unauthenticated):
-        await directory.hold(to_key_id(new_key()) or "")
+        await directory.ensure_cached(to_key_id(new_key()) or "")
     store.records |= record(other := new_key())
-    await directory.hold(to_key_id(other) or "")
-    await directory.hold("configured")
+    await directory.ensure_cached(to_key_id(other) or "")
+    await directory.ensure_cached("configured")
 
 
 async def test_keys_used_longest_ago_give_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,9 @@ async def test_share_of_the_store_is_for_several_tenants(several: bool, made: Di
 
 async def test_stored_key_of_another_tenant_makes_several_tenants() -> None:
     made = directory(keys=(("a", "k1"),))
-    made._hold(KeyRecord("key_1", "ci", "b", status="archived"))
+    made._cache(KeyRecord("key_1", "ci", "b", status="archived"))
     assert not await made.has_several_tenants()
-    made._hold(KeyRecord("key_1", "ci", "b"))
+    made._cache(KeyRecord("key_1", "ci", "b"))
     assert await made.has_several_tenants()
 
 

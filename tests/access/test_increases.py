@@ -34,7 +34,7 @@ async def test_request_is_open_once_for_each_budget_until_it_is_resolved(store: 
     done = await requests.resolve(first.id, "denied", OPS)
     assert (done.status, done.resolved_at, done.resolved_by) == ("denied", 100, ("admin_key", "127.0.0.1"))
     assert await requests.resolve(first.id, "denied", OPS) == done == (await requests.find(first.id))[0]
-    with pytest.raises(InvalidRequest, match="was denied before"):
+    with pytest.raises(InvalidRequest, match="is already denied"):
         await requests.resolve(first.id, "approved", OPS)
     assert (await requests.ask(wanted, ANN)).id != first.id
     assert len(await requests.all()) == 4

@@ -37,7 +37,7 @@ async def test_limit_is_exact_after_redis_was_killed(killable: Server, server: R
     context = await key_with(server, RateLimits(concurrency=5))
     several = [await admission_on(server) for _ in range(2)]
     for admission in several:
-        await admission.directory.hold(context.key_id)
+        await admission.directory.ensure_cached(context.key_id)
         await admission.look()
         await admission.look()
     held = [await admitted(several[0], context) for _ in range(3)]
@@ -132,7 +132,7 @@ async def test_limits_budgets_keys_and_spending_on_a_cluster_of_three() -> None:
         context = await key_with(server, RateLimits(requests=30), Budget(100))
         several = [await admission_on(server) for _ in range(4)]
         for admission in several:
-            await admission.directory.hold(context.key_id)
+            await admission.directory.ensure_cached(context.key_id)
 
         async def work(number: int) -> int:
             admission = several[number % 4]

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from gateway.access.admission import Admission
 from gateway.access.directory import Directory
 from gateway.access.keys import ClientKeys, FileAccess
-from gateway.access.model_groups import MAX_TOLD, GroupWarnings, ModelGroups, group_scope, split_scope
+from gateway.access.model_groups import MAX_WARNINGS, GroupWarnings, ModelGroups, group_scope, split_scope
 from gateway.access.records import NANO, Allowance, Budget, KeyRecord, RateLimits
 from gateway.access.reservation import Grant, Need, Used
 from gateway.access.roster import check_group
@@ -196,7 +196,7 @@ async def test_stored_limits_of_a_group_that_is_gone_are_warned_of_once(server: 
         directory = (await admission_on(server)).directory
         assert [(line["scope"], line["group"]) for line in logs] == [("tenant:red", "gone")]
         for _ in range(2):
-            await directory.hold(context.key_id)
+            await directory.ensure_cached(context.key_id)
             await directory.refresh()
         assert [(line["event"], line["scope"]) for line in logs[1:]] == [(event, f"key:{context.key_id}")]
         await store.set_allowance("tenant:red", Allowance(RateLimits(requests=2)).with_group("gone", one), ACTOR)
@@ -210,6 +210,6 @@ async def test_stored_limits_of_a_group_that_is_gone_are_warned_of_once(server: 
 def test_warnings_of_groups_are_bounded() -> None:
     allowance, warnings = Allowance().with_group("gone", Allowance(RateLimits(1))), GroupWarnings()
     with capture_logs() as logs:
-        for number in range(MAX_TOLD + 5):
+        for number in range(MAX_WARNINGS + 5):
             warnings.warn(f"key:{number}", allowance, ModelGroups({}))
-    assert len(logs) == MAX_TOLD
+    assert len(logs) == MAX_WARNINGS

@@ -111,20 +111,20 @@ def test_name_of_allowed_characters_is_returned() -> None:
 
 
 def test_budget_of_an_unknown_period_or_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="is no period"):
+    with pytest.raises(ValueError, match="is not a period"):
         Budget.checked(1, "year", "UTC")
-    with pytest.raises(ValueError, match="is no time zone"):
+    with pytest.raises(ValueError, match="is not a time zone"):
         Budget.checked(1, "day", "Mars/Base")
 
 
 @pytest.mark.parametrize(
     ("period", "zone", "window", "words"),
     [
-        ("year", "UTC", 0, "'year' is no period; use one of day, week, month, total, rolling"),
-        ("day", "Mars/Base", 0, "'Mars/Base' is no time zone"),
-        ("day", "../UTC", 0, "is no time zone"),
-        ("rolling", "UTC", 0, "a rolling budget, and no other, has a window"),
-        ("day", "UTC", 3600, "a rolling budget, and no other, has a window"),
+        ("year", "UTC", 0, "'year' is not a period; use one of day, week, month, total, rolling"),
+        ("day", "Mars/Base", 0, "'Mars/Base' is not a time zone"),
+        ("day", "../UTC", 0, "is not a time zone"),
+        ("rolling", "UTC", 0, "a window in seconds is required for a rolling budget"),
+        ("day", "UTC", 3600, "a window in seconds is required for a rolling budget"),
         ("rolling", "UTC", MIN_WINDOW - 1, "must be 60 to 31622400 seconds"),
         ("rolling", "UTC", MAX_WINDOW + 1, "must be 60 to 31622400 seconds"),
     ],

@@ -121,7 +121,7 @@ async def test_reports_of_many_groups_come_in_pages_without_a_gap() -> None:
             page = found["next_page"]
             if page is None:
                 break
-            with pytest.raises(InvalidRequest, match="this cursor is not of a report with these parameters"):
+            with pytest.raises(InvalidRequest, match="this cursor belongs to a report with other parameters"):
                 await flat_report(store, replace(query, by=("model",)), "usage", to_usage, daily=True, page=page)
         assert (lengths, len(seen)) == ([MAX_ROWS, 3 * count - MAX_ROWS], 3 * count)
         whole = await flat_report(store, query, "usage", to_usage, daily=False)

@@ -89,7 +89,7 @@ async def trips_of(server: RedisServer, make: Callable[[AccessStore], Awaitable[
     if is_held:  # as after a request that it was valid for
         record, _ = await store.find("", store.pepper.digest(key).hex())
         if record is not None:
-            directory._hold(record)
+            directory._cache(record)
     trips = []
     for seconds in (0.0, 0.0, UNKNOWN_SECONDS):
         clock.now += seconds

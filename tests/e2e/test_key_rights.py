@@ -215,7 +215,7 @@ BROKEN = {
     "a rule that is none": ('[[keys]]\nname = "a"\nkey = "k"\nparams = { top_p = { most = 1 } }', 'unknown key "most"'),
     "a window without a rolling budget": (
         '[[keys]]\nname = "a"\nkey = "k"\nbudget_usd = 1\nwindow_seconds = 60',
-        "a rolling budget, and no other, has a window",
+        "a window in seconds is required for a rolling budget",
     ),
 }
 

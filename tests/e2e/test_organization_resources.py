@@ -267,7 +267,7 @@ async def test_client_asks_for_a_higher_budget_and_an_administrator_answers(comp
     assert approved.resolved_by is not None
     assert (await requests.approve(found.id, amount="700")).status == "approved", "a repetition"
     for call in (requests.approve(found.id, amount="800"), requests.deny(found.id)):
-        with pytest.raises(anthropic.BadRequestError, match="was approved before"):
+        with pytest.raises(anthropic.BadRequestError, match="is already approved"):
             await call
     _, other = await company.call("POST", path, {}, made["key"])
     assert other["period"] == "monthly", "the budget with the least left"

@@ -1,1 +1,1 @@
-"""Tokens of other parties and of our own: identities without a key made for them."""
+"""Identity by tokens instead of client keys: those of OpenID providers, and those that the gateway issues itself."""

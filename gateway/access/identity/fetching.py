@@ -9,16 +9,16 @@ import orjson
 MAX_BYTES: Final = 1024 * 1024
 SECONDS: Final = 5.0
 
-# URL, and the fields of a form for a POST. Returns status and object; raises ProviderAway.
+# Takes a URL, and the fields of a form for a POST. Returns status and JSON object; raises ProviderAway.
 Fetch = Callable[[str, Mapping[str, str] | None], Awaitable[tuple[int, dict[str, Any]]]]
 
 
 class ProviderAway(Exception):
-    """An OpenID provider gives no usable answer. The text is safe to show."""
+    """Lack of a usable answer from an OpenID provider. The text is safe to show."""
 
 
 async def fetch_json(url: str, form: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-    """GET the URL, or POST a form to it. Raises ProviderAway for no answer, a redirect, a 5xx, or what is no object."""
+    """GET the URL, or POST a form to it. Raises ProviderAway unless a JSON object comes with status 2xx or 4xx."""
     limit = aiohttp.ClientTimeout(total=SECONDS)
     method = "GET" if form is None else "POST"
     headers = {"accept": "application/json"}
@@ -39,5 +39,5 @@ async def fetch_json(url: str, form: Mapping[str, str] | None = None) -> tuple[i
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise ProviderAway("the answer is no JSON object")
+        raise ProviderAway("the answer is not a JSON object")
     return response.status, value

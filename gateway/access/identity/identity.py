@@ -1,7 +1,7 @@
-"""From a token to a client: which issuer signed it, and which rule of `[identity]` its claims meet.
+"""Identify the client of a token: check its issuer's signature, and find the rule of `[identity]` for its claims.
 
-The first rule that matches counts; without one the answer is 403 that names what was looked for. A checked token is
-remembered until it expires, by a digest of all of it.
+The first matching rule applies. Without one the answer is a 403 that names the claims the rules look for. Checked
+tokens are cached until they expire, by a digest of the whole token.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from gateway.errors import PermissionDenied
 from gateway.settings.identity_sections import RULE_ID, IdentitySection, RuleSection
 
 MAX_REMEMBERED: Final = 50_000
-# Entra lists no groups beyond this many; its claim then only says where to ask.
+# Claims by which Entra replaces the list of groups when a user has too many.
 OVERAGE: Final = ("hasgroups", "_claim_names")
-# A token in exchange lives at least this long, so that a client does not exchange with every request.
+# Shortest lifetime of an exchanged token, in seconds, so that a client does not exchange with every request.
 MIN_EXCHANGED: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A principal with its rule: what a token of ours says of it."""
+    """A principal with its rule: the content of a token that the gateway issues."""
 
     rule: RuleSection
     user: str
@@ -45,7 +45,7 @@ class Person:
 
 @dataclass(slots=True)
 class Identity:
-    """`audience`: of tokens for this gateway, besides those that the section names."""
+    """Identity of the holders of tokens. `audience`: expected in tokens if the section names none."""
 
     section: IdentitySection
     secret: bytes = field(repr=False)
@@ -60,10 +60,10 @@ class Identity:
         self.issuers = {one.issuer: Issuer(one, self.fetch, self.clock) for one in self.section.issuers}
 
     async def person_of(self, token: str) -> Person:
-        """Return the holder of a token of ours or of a configured issuer.
+        """Return the holder of a token that the gateway or a configured issuer has issued.
 
-        Raises Unauthenticated for a token that is not valid, PermissionDenied where no rule is for it, Unavailable
-        while its issuer's keys cannot be read.
+        Raises Unauthenticated for an invalid token, PermissionDenied if no rule matches it, and Unavailable while its
+        issuer's keys cannot be read.
         """
         if is_own(token):
             claims = open_token(self.secret, token, self.wall_clock())
@@ -83,7 +83,7 @@ class Identity:
         return person
 
     async def check(self, token: str, audiences: tuple[str, ...] = ()) -> Principal:
-        """Return the principal of another party's token. Raises as `person_of` does."""
+        """Return the principal of an issuer's token. Raises Unauthenticated and Unavailable, as `person_of`."""
         read = read_token(token)
         issuer = self.issuers.get(read.issuer)
         if issuer is None:
@@ -95,7 +95,7 @@ class Identity:
         )
 
     def match(self, principal: Principal, name: str = "") -> Person:
-        """Return the principal under its first rule, or the one of this name. Raises PermissionDenied."""
+        """Return the principal with its first matching rule, or with the rule `name`. Raises PermissionDenied."""
         rules = [one for one in self.section.rules if one.issuer == principal.issuer and name in ("", one.name)]
         for rule in rules:
             if _matches(rule, principal):
@@ -105,11 +105,11 @@ class Identity:
                 return Person(rule, user, principal.subject, str(email) if is_text else "", principal.expires_at)
         looked = sorted({claim for rule in rules for claim in _claims_of(rule)}) or ["a rule of this issuer"]
         raise PermissionDenied(
-            f"No rule of this gateway is for this token; looked for {', '.join(looked)}.", should_retry=False
+            f"No rule of this gateway matches this token; looked for {', '.join(looked)}.", should_retry=False
         )
 
     def exchange(self, person: Person) -> tuple[str, int]:
-        """Return a token of ours for a workload, and its lifetime in seconds."""
+        """Issue a token for a workload. Return it with its lifetime in seconds."""
         remaining = person.expires_at - self.wall_clock()
         seconds = int(max(MIN_EXCHANGED, min(person.rule.token_lifetime_seconds, 2 * remaining)))
         return EXCHANGED + self.session(person, seconds), seconds
@@ -135,8 +135,8 @@ def looks_like_token(text: str) -> bool:
 def to_user(principal: Principal, claim: str, *, is_only_issuer: bool) -> str:
     """Return the principal's name in limits and reports: a claim's value, in characters that a header may have.
 
-    A value that had to be changed, or may come from several issuers, gets a digest of issuer and value, or two people
-    could become one.
+    A changed value, and any value if there are several issuers, gets a digest of issuer and value, so that two people
+    never share a name.
     """
     value = principal.claims.get(claim)
     text = value if isinstance(value, str) and value else principal.subject
@@ -147,7 +147,7 @@ def to_user(principal: Principal, claim: str, *, is_only_issuer: bool) -> str:
 
 
 def to_characters(text: str) -> str:
-    """Replace what a name may not have, and what it may not begin with."""
+    """Replace characters that a name may not contain, and remove those that it may not start with."""
     return re.sub(r"[^A-Za-z0-9_.@+-]+", "-", text).lstrip("-.@+_")
 
 
@@ -169,10 +169,10 @@ def _matches(rule: RuleSection, principal: Principal) -> bool:
 
 
 def _groups(claims: Mapping[str, Any]) -> set[str]:
-    """Raises PermissionDenied where the issuer has left the groups out because they are too many."""
+    """Return the groups of a token. Raises PermissionDenied if the issuer left them out because there are too many."""
     if any(name in claims for name in OVERAGE):
         raise PermissionDenied(
-            "The token lists no groups, since there are too many of them; let its issuer send only this gateway's.",
+            "The token lists no groups, since there are too many; let its issuer send only those for this gateway.",
             should_retry=False,
         )
     groups = claims.get("groups")
@@ -181,7 +181,7 @@ def _groups(claims: Mapping[str, Any]) -> set[str]:
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """Return a claim; a dotted name that is no claim's leads into objects, as `realm_access.roles` does."""
+    """Return a claim. A dotted name that is not itself a claim is a path into objects, such as `realm_access.roles`."""
     if name in claims:
         return claims[name]
     value: Any = claims

@@ -1,8 +1,8 @@
-"""Issuers of tokens, with their signing keys: inline, from a URL, or found by the issuer's discovery document.
+"""Issuers of tokens, with their signing keys: inline, from a URL, or from the issuer's discovery document.
 
-Keys are fetched when a token first needs them and kept for ten minutes. An unknown key id causes a new fetch, at most
-one in 30 seconds. While an issuer is unavailable, its last keys stay valid for a day; after that its tokens are
-answered 503, never 401.
+Keys are fetched when a token first needs them, and cached for ten minutes. An unknown key id causes a new fetch, at
+most one in 30 seconds. While an issuer is unavailable, its last keys stay valid for a day. After that its tokens get a
+503, never a 401.
 """
 
 import asyncio
@@ -55,17 +55,17 @@ class Issuer:
         self._signatures.check_signature(token, await self.key(token.key_id), self.section.algorithms)
 
     async def key(self, key_id: str) -> Any:
-        """Return a signing key. Raises Unauthenticated for an unknown id, Unavailable while no keys are to be had."""
+        """Return a signing key. Raises Unauthenticated for an unknown id, and Unavailable without any keys."""
         if self.section.jwks is None and self._is_due(key_id):
             async with self._fetching:
                 if self._is_due(key_id):
                     await self._refresh()
         now = self.clock()
         if self._fetched_at is None or (self.section.jwks is None and now - self._fetched_at > KEPT_SECONDS):
-            raise Unavailable("The issuer of this token gives no keys to check it with now.", retry_after=5)
+            raise Unavailable("The signing keys of this token's issuer cannot be read now.", retry_after=5)
         found = self._keys.get(key_id)
         if found is None:
-            raise invalid("its key is unknown")
+            raise invalid("its signing key is unknown")
         return found
 
     async def discovered(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Issuer:
         if self._document is None:
             status, document = await self.fetch(self.section.issuer.rstrip("/") + DISCOVERY, None)
             if status != 200 or document.get("issuer") != self.section.issuer:
-                raise ProviderAway("its discovery document is another issuer's")
+                raise ProviderAway("its discovery document names another issuer")
             self._document = document
         return self._document
 
@@ -90,7 +90,7 @@ class Issuer:
             url = self.section.jwks_url or str((await self.discovered()).get("jwks_uri", ""))
             parts = urlsplit(url)
             if parts.scheme != "https" and not is_local(parts.hostname or ""):
-                raise ProviderAway("its keys are not behind https")
+                raise ProviderAway("the address of its keys is not https")
             _, document = await self.fetch(url, None)
             keys = self._signatures.to_keys(document)
         except (ProviderAway, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Tokens that the gateway issues: for a sign-in, or in exchange for a workload's own token.
+"""Tokens that the gateway issues: for a sign-in, or in exchange for a workload's token.
 
 They are JWTs, since Claude Code reads `exp`, `sub`, `email` and `aud` of a session's token, and are signed with a key
-of the deployment's secret. They name a rule of the configuration. Its rights are looked up with each request: a changed
-or removed rule counts at once.
+derived from the deployment's secret. They name a rule of the configuration. Its rights are looked up for each request,
+so a changed or removed rule takes effect at once.
 """
 
 import base64
@@ -34,7 +34,7 @@ def is_own(token: str) -> bool:
 
 
 def open_token(secret: bytes, token: str, now: float) -> dict[str, Any] | None:
-    """Return the claims of a token that this deployment has signed and that has not expired."""
+    """Return the claims of a token of this deployment; None for an invalid or expired one."""
     text = token.removeprefix(EXCHANGED)
     body, _, signature = text.encode("utf-8", "surrogateescape").rpartition(b".")
     try:

@@ -1,8 +1,9 @@
-"""Sign-in of people, as Claude Code does it: a device code here, a confirmation in the browser, an account at the
-company's OpenID provider (authorization code with PKCE), and a session token with a refresh token.
+"""Sign-in of people by OAuth's device flow, which Claude Code uses.
 
-Everything in progress is in Redis under digests, so that any front end answers any step. A refresh token is used once:
-a second use ends its session, since the token has been copied.
+The device shows a code, the person confirms it in a browser and signs in at the company's OpenID provider
+(authorization code with PKCE), and the device gets a session token and a refresh token. State is in Redis under
+digests, so any front end can serve any step. A refresh token is valid once: a second use ends its session, since the
+token must have been copied.
 """
 
 import base64
@@ -24,23 +25,23 @@ from gateway.settings.identity_sections import SignInSection
 
 DEVICE_SECONDS: Final = 600
 POLL_SECONDS: Final = 5
-# No vowels, so that no words form, and no Y or similar letters, which are misread.
+# No vowels, so that codes are no words, and no Y or other letters that are easily misread.
 LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LENGTH: Final = 8
-# In ten minutes from one address.
+# Per WINDOW_SECONDS and address.
 MAX_GUESSES: Final = 10
 MAX_STARTS: Final = 30
 WINDOW_SECONDS: Final = 600
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 REFRESH_GRANT: Final = "refresh_token"
-# What is sealed begins with the mark; what is not is JSON.
+# Prefix of sealed values; others are plain JSON.
 SEALED: Final = b"s1."
 PURPOSE: Final = b"sign-in"
 
 
 class Refused(Exception):
-    """An error of OAuth: `error` is its code (RFC 6749, RFC 8628), `status` that of the reply."""
+    """OAuth error. `error`: code of RFC 6749 or RFC 8628. `status`: HTTP status of the reply."""
 
     def __init__(self, error: str, status: int = 400, description: str = "") -> None:
         super().__init__(error)
@@ -49,7 +50,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class SignIn:
-    """`section`: the provider's client. Raises StoreAway while Redis is unavailable."""
+    """Sign-in at one provider, configured by `section`. Every method raises StoreAway while Redis is unavailable."""
 
     identity: Identity
     section: SignInSection
@@ -62,7 +63,7 @@ class SignIn:
         self._prefix = self.server.keys.sign_in
 
     async def start(self, address: str) -> dict[str, Any]:
-        """Begin a sign-in: codes for the device and for the person. Raises Refused for too many of one address."""
+        """Start a sign-in. Return codes for the device and for the person. Raises Refused above MAX_STARTS."""
         await self._count("start", address, MAX_STARTS)
         device, code = secrets.token_urlsafe(32), "".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH))
         state = orjson.dumps({"state": "pending", "code": code})
@@ -79,9 +80,9 @@ class SignIn:
         }
 
     async def to_provider(self, user_code: str, address: str, callback: str) -> tuple[str, str]:
-        """Return the provider's URL for a person who has confirmed a code, and a binding for the browser's cookie.
+        """Return the provider's URL for a person who confirmed a code, and a binding for the browser's cookie.
 
-        Raises Refused for an unknown code and for too many guesses, ProviderAway.
+        Raises Refused for an unknown code or too many guesses, and ProviderAway.
         """
         await self._count("guess", address, MAX_GUESSES)
         code = _without_marks(user_code)
@@ -113,12 +114,14 @@ class SignIn:
             await self._run(("SET", device, orjson.dumps({"state": "denied"}), "XX", "KEEPTTL"))
 
     async def finish(self, state: str, code: str, binding: str, callback: str) -> Person:
-        """Exchange the provider's code, check its token, and approve the device. Raises Refused, ProviderAway, or what
-        `Identity.match` raises."""
+        """Exchange the provider's code, check its token, and approve the device.
+
+        Raises Refused, ProviderAway, and PermissionDenied if no rule matches the token.
+        """
         [raw] = await self._run(("GETDEL", self._name("state", state)))
         kept = None if raw is None else orjson.loads(raw)
         if kept is None or not secrets.compare_digest(kept["binding"], binding):
-            raise Refused("invalid_request", 400, "This sign-in was not begun in this browser, or has expired.")
+            raise Refused("invalid_request", 400, "This sign-in was not started in this browser, or has expired.")
         answer = await self._ask(
             {
                 "grant_type": "authorization_code",
@@ -129,7 +132,7 @@ class SignIn:
         )
         principal = await self.identity.check(str(answer.get("id_token", "")), (self.section.client_id,))
         if principal.issuer != self.section.issuer or principal.claims.get("nonce") != kept["nonce"]:
-            raise Refused("invalid_request", 400, "The provider's token is not of this sign-in.")
+            raise Refused("invalid_request", 400, "The provider's token does not belong to this sign-in.")
         person = self.identity.match(principal)
         approved = {"state": "approved", "person": _to_plain(person), "provider": answer.get("refresh_token")}
         await self._run(
@@ -138,7 +141,7 @@ class SignIn:
         return person
 
     async def poll(self, device_code: str) -> dict[str, Any]:
-        """Return the tokens of an approved sign-in, once. Raises Refused with what the device has to do."""
+        """Return the tokens of an approved sign-in, once. Raises Refused with the code that the device expects."""
         name = self._name("device", device_code)
         raw, may_poll = await self._run(("GET", name), ("SET", name + ":p", 1, "NX", "EX", self.poll_seconds - 1))
         if raw is None:
@@ -154,12 +157,12 @@ class SignIn:
         raise Refused("authorization_pending" if may_poll is not None else "slow_down")
 
     async def refresh(self, token: str) -> dict[str, Any]:
-        """Return new tokens. Raises Refused(401) where the person has to sign in again, (503) while that is unknown."""
+        """Return new tokens. Raises Refused: 401 if the person has to sign in again, 503 if the provider is away."""
         name = self._name("refresh", token)
         raw, used = await self._run(("GETDEL", name), ("GET", name + ":used"))
         if raw is None:
             if used is not None:
-                await self._run(("DEL", used))  # the successor: one of the two is a copy
+                await self._run(("DEL", used))  # the successor, since one of the two is a copy
             raise Refused("invalid_grant", 401)
         kept = self._open(raw)
         provider = kept["provider"]
@@ -194,7 +197,7 @@ class SignIn:
         }
 
     async def _ask(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """Call the provider's token endpoint. Raises Refused where it refuses, ProviderAway."""
+        """Call the provider's token endpoint. Raises Refused for an error of the provider, and ProviderAway."""
         document = await self.identity.issuers[self.section.issuer].discovered()
         secret = self.section.client_secret
         client = {"client_id": self.section.client_id}
@@ -202,7 +205,7 @@ class SignIn:
             client["client_secret"] = secret.get_secret_value()
         status, answer = await self.identity.fetch(str(document["token_endpoint"]), {**form, **client})
         if status != 200:
-            raise Refused("access_denied", 403, "The provider has refused this sign-in.")
+            raise Refused("access_denied", 403, "The provider refused this sign-in.")
         return answer
 
     async def _count(self, kind: str, address: str, most: int) -> None:
@@ -221,7 +224,7 @@ class SignIn:
         return SEALED + seal(self.identity.secret, orjson.dumps(value), PURPOSE)
 
     def _open(self, raw: bytes) -> dict[str, Any]:
-        """Raises Refused for what was sealed before the deployment's secret changed: the person signs in again."""
+        """Raises Refused for values that were sealed before the secret changed: the person has to sign in again."""
         try:
             value: dict[str, Any] = orjson.loads(unseal(self.identity.secret, raw.removeprefix(SEALED), PURPOSE))
         except ValueError:
@@ -230,7 +233,7 @@ class SignIn:
 
 
 def _without_marks(user_code: str) -> str:
-    """Return a code that a person has typed as it is kept."""
+    """Normalise a code as typed by a person."""
     return user_code.upper().replace("-", "").replace(" ", "")
 
 
@@ -239,7 +242,7 @@ def _to_plain(person: Person) -> dict[str, Any]:
 
 
 def _to_person(identity: Identity, plain: Mapping[str, Any]) -> Person:
-    """Raises Refused if the configuration has no such rule any more."""
+    """Raises Refused if the rule has been removed from the configuration."""
     rule = identity.rule(plain["rule"])
     if rule is None:
         raise Refused("invalid_grant", 401)

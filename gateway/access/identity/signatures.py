@@ -1,6 +1,7 @@
 """Check the signature of a token, and read the signing keys of an issuer.
 
-`issuers` imports this module where an issuer is configured: JOSE and X.509 take 2.5 MB, and 3 % of a front end's start.
+`issuers` imports this module only if an issuer is configured: JOSE and X.509 take 2.5 MB, and 3 % of a front end's
+start.
 """
 
 import warnings
@@ -14,7 +15,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from gateway.access.identity.tokens import MAX_BYTES, Unchecked, invalid
 from gateway.settings.identity_sections import ALGORITHMS
 
-# The library's own bounds are for header and payload by themselves; MAX_BYTES bounds both.
+# The library limits header and payload separately; MAX_BYTES limits the whole token.
 REGISTRY: Final = jws.JWSRegistry(algorithms=list(ALGORITHMS))
 REGISTRY.max_header_length = REGISTRY.max_payload_length = MAX_BYTES
 
@@ -23,7 +24,7 @@ KINDS: Final[Mapping[str, type[Any]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPK
 
 
 def check_signature(token: Unchecked, key: PublicKey, algorithms: Iterable[str]) -> None:
-    """Raises Unauthenticated unless the key has signed the token with one of the algorithms."""
+    """Raises Unauthenticated unless the key signed the token with one of the algorithms."""
     if token.algorithm not in algorithms:
         raise invalid("its algorithm is not allowed")
     try:
@@ -37,12 +38,12 @@ def check_signature(token: Unchecked, key: PublicKey, algorithms: Iterable[str])
 def to_keys(document: Any) -> dict[str, PublicKey]:
     """Return the signing keys of a JWKS by their ids. Keys of unknown kinds, or without an id, are left out.
 
-    Raises ValueError for what is no JWKS.
+    Raises ValueError if the document is not a JWKS.
     """
     found: dict[str, PublicKey] = {}
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ValueError("it is no JWKS")
+        raise ValueError("it is not a JWKS")
     for entry in entries:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
             continue
@@ -52,7 +53,7 @@ def to_keys(document: Any) -> dict[str, PublicKey]:
         try:
             key = kind.import_key(entry)
         except (JoseError, ValueError, KeyError, TypeError):
-            # A key of a kind that is not known: the others of the set still serve.
+            # Unsupported kind of key: use the others of the set.
             continue
         if not key.is_private:
             found[entry["kid"]] = key

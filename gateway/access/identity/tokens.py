@@ -1,7 +1,7 @@
-"""Check a token of an OpenID provider: form and claims. `signatures` checks its signature.
+"""Check the form and the claims of an OpenID provider's token. `signatures` checks its signature.
 
-The form is read before: the library's JSON parser has no limit on nesting, and a token without a key id would be tried
-with every key.
+The form is checked first: the library's JSON parser does not limit nesting, and would try a token without a key id with
+every key.
 """
 
 import base64
@@ -17,13 +17,13 @@ from gateway.errors import Unauthenticated
 
 MAX_BYTES: Final = 16 * 1024
 LEEWAY: Final = 30.0
-# Headers that point to a key of the sender's own.
+# Headers that would let the sender choose the key, or change how the token is verified.
 KEY_HEADERS: Final = ("jku", "jwk", "x5u", "x5c", "crit", "b64")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a checked token. Two issuers with the same subject are two principals."""
+    """Holder of a checked token. The same subject at two issuers is two principals."""
 
     issuer: str
     subject: str
@@ -33,7 +33,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A token as it was read, before anything of it is known to be true."""
+    """Parsed token, before its signature and claims are checked."""
 
     text: str = field(repr=False)
     algorithm: str
@@ -51,12 +51,12 @@ def invalid(reason: str) -> Unauthenticated:
 
 
 def read_token(text: str) -> Unchecked:
-    """Raises Unauthenticated for what is no signed token, or names a key of its sender's own."""
+    """Parse a token. Raises Unauthenticated if it is not a signed JWT, or has a header of KEY_HEADERS."""
     if len(text) > MAX_BYTES:
         raise invalid("it is longer than 16 KiB")
     parts = text.split(".")
     if len(parts) != 3 or not all(parts):
-        raise invalid("it is no signed JWT")
+        raise invalid("it is not a signed JWT")
     header, claims = _object(parts[0]), _object(parts[1])
     if any(name in header for name in KEY_HEADERS):
         raise invalid("its header names a key or an extension")
@@ -67,7 +67,7 @@ def read_token(text: str) -> Unchecked:
 
 
 def check_claims(token: Unchecked, audiences: Iterable[str], max_lifetime: float, now: float) -> Principal:
-    """Raises Unauthenticated for a token of another time, for another audience, or without a subject."""
+    """Return the principal. Raises Unauthenticated for an expired token, another audience, or no subject."""
     claims = token.claims
     expires, issued = _moment(claims, "exp"), _moment(claims, "iat")
     starts = _moment(claims, "nbf") if "nbf" in claims else issued

@@ -20,10 +20,10 @@ async def list_client_keys(request: web.Request) -> web.Response:
         {"id": client.key_id, "name": None, "tenant": client.tenant, "status": "active", "source": "configured"}
         for client in keys.clients
     ]
-    of_file = [to_row(record, "file") for record in keys.of_file]
+    of_file = [to_row(record, "file") for record in keys.file_records]
     made = [] if store is None else [to_row(record, "made") for record in reversed(await store.keys())]
     data = [{**row, "last_used": last.get(row["id"])} for row in configured + of_file + made]
-    auth = "off" if keys.lets_everybody_in else "keys"
+    auth = "off" if keys.admits_everyone else "keys"
     return data_response({"data": data, "auth": auth, "can_make": store is not None})
 
 
