@@ -14,6 +14,7 @@ import pytest
 import structlog
 from structlog.testing import ReturnLoggerFactory
 
+from gateway import app
 from gateway.app import running as running_gateway
 from gateway.settings import load_settings
 from tests.servers.client import TIMEOUT, Client
@@ -25,6 +26,8 @@ from tests.servers.report import CHOICE
 from tests.servers.running import Running, running
 
 KEY = "test-key-0123456789"
+# A gateway that stops waits for connections that the kernel has accepted; those in this process have none.
+app.ACCEPT_GRACE = 0.0
 CHOSEN = tuple(os.environ.get(CHOICE, "llama-cpp").split(","))
 
 # The first test of a heavy server waits for its start, up to two minutes on two busy cores.
