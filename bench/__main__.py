@@ -116,7 +116,7 @@ def _add_targets(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _recipes(options: argparse.Namespace) -> list[Recipe]:
-    """In the order asked for. Exits where a name is unknown; nginx is left out silently only by default."""
+    """Return the targets in the requested order. Exits for an unknown name. A missing nginx is skipped by default."""
     settings = dict(setting.split("=", 1) for setting in options.env)
     nginx = nginx_recipe()
     peers = {recipe.name: recipe for recipe in peer_recipes(options.peers)} if options.peers else {}

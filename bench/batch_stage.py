@@ -67,7 +67,7 @@ class Traffic:
 
 @contextmanager
 def running_redis(directory: Path) -> Iterator[Redis]:
-    """With an append-only file, as batches need it. Raises StartError."""
+    """Start a Redis with an append-only file, which batches need. Raises StartError."""
     binaries = find_binaries()
     if not binaries:
         raise StartError("there is no redis-server or valkey-server here")
@@ -150,7 +150,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 class PeakMemory:
-    """By how much a process tree's memory rose at most, in MiB, since this was made."""
+    """Largest increase of a process tree's memory since the object was made, in MiB."""
 
     def __init__(self, root: int) -> None:
         self._pids = process_tree(root)

@@ -41,7 +41,7 @@ class AdmissionCosts:
 
     @property
     def cost(self) -> float:
-        """Of all limits, as a share of a request without any."""
+        """Return the cost of all limits, as a share of a request without any."""
         plain, *_, most = self.instructions.values()
         return most / plain - 1
 

@@ -34,7 +34,7 @@ class Machine:
 
 
 def _optimisation() -> str:
-    """Return how this interpreter was built. One without PGO and LTO takes 5 to 15 % more CPU (2026-11).
+    """Describe how this interpreter was built. Without PGO and LTO it takes 5 to 15 % more CPU (2026-11).
 
     Debian and Ubuntu optimise theirs by rules of their own, which leave no mark.
     """

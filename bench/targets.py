@@ -133,7 +133,7 @@ http {
 
 
 def nginx_recipe() -> Recipe | None:
-    """None where nginx is not installed."""
+    """Return the target, or None if nginx is not installed."""
     executable = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if executable is None:
         return None

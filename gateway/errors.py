@@ -1,4 +1,4 @@
-"""Failures that a client can see, in the terms of Anthropic's API.
+"""Errors that clients can receive, with Anthropic's types and statuses.
 
 GatewayError
 ├── InvalidRequest        400  the client's: the request can never work as it is

@@ -133,7 +133,7 @@ def holds_events(body: bytes) -> bool:
 
 
 def meant_by(payload: bytes) -> bytes:
-    """Return what data stand for that do not begin like JSON: nothing, or what is behind a second `data:`.
+    """Return the meaning of data that does not start like JSON: empty, or the text after a second `data:`.
 
     Servers made with a library that writes the field's name write it once more (sse-starlette, 2026).
     """

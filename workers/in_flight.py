@@ -12,7 +12,7 @@ from gateway.upstream.health.circuits import Permit
 # Bytes that a value counts for at least. Parsed, checked and converted, it takes about 150. Conversations have a value
 # for 60 bytes or more, so that they count as many bytes as they have.
 VALUE_WEIGHT: Final = 64
-# Bytes of params whose values are not counted: those of all slots together are a few megabytes.
+# Params up to this many bytes are not counted by values: those of all slots together are a few megabytes.
 SMALL_ITEM: Final = 64 * 1024
 
 

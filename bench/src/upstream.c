@@ -14,7 +14,7 @@
  *     reason-N    N reasoning deltas, then N of text  -mark     every delta carries the mark that the request holds
  *     status-NNN  that HTTP status and an error
  *
- * Each answer has ids of its own, as those of real servers have: a proxy that keeps what it made of one gains nothing.
+ * Each answer has new ids, as on real servers, so that a proxy cannot reuse an earlier conversion.
  *
  * A delta is '@' and ten hexadecimal digits, the microsecond of CLOCK_MONOTONIC at which it was made, so that `load`
  * can measure how long it was on its way; with -mark also '#' and the eight characters after "mark:" in the request.

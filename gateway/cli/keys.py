@@ -204,7 +204,7 @@ users.command("unblock")(block_command(blocked=False, says="Accept a blocked per
 
 
 def configured_keys(store: AccessStore) -> ClientKeys:
-    """Return the keys of this environment; with GATEWAY_AUTH=off those too, which no one needs then."""
+    """Return the keys of this environment, also with GATEWAY_AUTH=off, under which they are not required."""
     settings = load_settings()
     return ClientKeys(settings.keys, store.secret, settings.config.access.file_access())
 

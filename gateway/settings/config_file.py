@@ -59,7 +59,7 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
         return ConfigFile()
     text = ""
     try:
-        text = path.read_text("utf-8-sig")  # editors on Windows begin with a byte order mark
+        text = path.read_text("utf-8-sig")  # editors on Windows write a byte order mark
         values = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"GATEWAY_CONFIG: cannot read {path}: {error.strerror}") from None

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.settings.secrets import secrets_of
 from gateway.settings.settings import Settings
 
-# A shorter text may stand in a file for something else.
+# A shorter text may occur in a file with another meaning.
 MIN_LENGTH: Final = 8
 
 

@@ -98,7 +98,7 @@ def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
     try:
         sections = Sections(**given)
     except ValidationError as error:
-        # A value whose variable is not set is wrong in no other way that an operator can know of.
+        # A value with an unset variable is reported once, for the variable.
         wrong = [detail for detail in error.errors() if tuple(map(str, detail["loc"])) not in file.unset]
         problems += [to_section_problem(detail, file) for detail in wrong]
         try:

@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     """Origins of web pages that may call the gateway: `https://app.example.com,…`, `*` for all, or `none`. Without it
     only pages that send Anthropic's header for direct access may, if keys are required: [api.md](api.md#browsers)."""
     trusted_proxies: Networks = Field(default=(), examples=["10.0.0.0/8"])
-    """Addresses or networks of proxies whose `x-forwarded-for` is believed, for keys with `addresses` and for limits by
+    """Addresses or networks of proxies with a trusted `x-forwarded-for`, for keys with `addresses` and for limits by
     address. Without it a client's address is that of its connection."""
     keys: TenantKeys = Field(default=(), repr=False, examples=["acme:a-long-random-key"])
     """Client keys: `tenant:key,…`. A tenant may have several."""

@@ -44,7 +44,7 @@ ERRORS: Final = {"error-first": 529, "error-mid-stream": 502, "error-in-200": 50
 
 
 def sound_model(model: str) -> str:
-    """Return the model whose answer is broken in the way of this one; the model itself if it breaks nothing."""
+    """Return the model with the sound answer that this model breaks; the model itself if it breaks nothing."""
     name = model.removeprefix("sim/")
     return "sim/echo" if name in STREAMS or name in ANSWERS else model
 

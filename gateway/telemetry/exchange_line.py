@@ -1,7 +1,7 @@
-"""The log line of an exchange: its fields, and for JSON a template of the line for each set of names.
+"""The log line of an exchange: its fields, and a JSON template for each set of model, upstream and other names.
 
-Lines of the same model, upstream and so on differ in the client and a dozen figures only. These are written as one JSON
-array and put into the template, for half of what a whole object costs. A line with more is written the long way.
+Lines with the same names differ only in the client and a dozen numbers. These are written as one JSON array and filled
+into the template, which takes half the time of writing an object. Lines with further fields are written as an object.
 """
 
 from datetime import UTC, datetime

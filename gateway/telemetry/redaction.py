@@ -62,7 +62,7 @@ FILE_ENDS: Final = "(?:gif|jpe?g|json|js|pdf|png|svg|toml|ts|webp|ya?ml)"
 UUID: Final = r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}"
 ACCOUNT: Final = (
     r"\b(?:org|proj|acct|wrkspc|cus|ak)[-_](?=[a-z]{0,64}\d)[a-z\d]{8,64}\b"
-    # Words that names of tools and fields begin with too, which are shorter.
+    # These words are also prefixes of names of tools and fields, which are shorter.
     r"|\b(?:organi[sz]ation|project|account|user|team|tenant|workspace)[-_](?=[a-z]{0,64}\d)[a-z\d]{16,64}\b"
     r"|\barn:[\w-]{1,16}:[\w-]{1,32}:[\w-]{0,32}:\d{0,12}:[\w:/.-]{1,256}"
     r"|\b(?:projects|subscriptions|organizations|accounts|tenants|resourceGroups)/(?=[\w.:-]{0,64}[\d-])[\w.:/-]{4,256}"

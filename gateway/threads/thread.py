@@ -182,7 +182,7 @@ def continue_in_flight() -> InvalidRequest:
 
 
 def unsupported(reason: str) -> InvalidRequest:
-    """Return the error of a thread that cannot be stored, or no longer. Clients that know its code go on without."""
+    """Return the error for a thread that cannot be stored. Clients that know its code continue without threads."""
     return InvalidRequest(
         f"thread: {reason}. Send the whole conversation in `messages`, without `thread`.",
         code="thread_unsupported_request",

@@ -1,4 +1,4 @@
-"""A real server for the tests of a module, and keys of its own for each test."""
+"""A real server for the tests of a module, and separate keys for each test."""
 
 from collections.abc import AsyncIterator
 

@@ -349,7 +349,7 @@ async def test_money_of_every_size_is_held_and_spent_exactly(server: RedisServer
 async def test_place_of_a_request_is_free_for_the_next_one_of_the_process(server: RedisServer) -> None:
     context = await key_with(server, RateLimits(concurrency=1))
     admission = await admission_on(server)
-    await server.redis.script_flush()  # as a server that was started anew
+    await server.redis.script_flush()  # as after a restart of the server
     for _ in range(20):
         grant = await admitted(admission, context)
         assert isinstance(grant, Grant)

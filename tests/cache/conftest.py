@@ -30,7 +30,7 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
 
     def store(self, redis: Redis | None = None, *, budget: float = 5.0, **limits: Any) -> CacheStore:
-        """Return another front end's store. It waits for as long as a busy machine may need."""
+        """Return another front end's store, with time limits that hold on a busy machine."""
         calls = CacheClient(redis or self.redis, cache_breaker(self.clock), budget)
         return CacheStore(calls, CacheLimits(**limits), self.keys, now=self.clock)
 

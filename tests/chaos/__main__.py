@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.startswith(("GATEWAY_", "OPENROUTER_", "PROMETHEUS_"))]:
         del os.environ[name]
-    # The log lines of what runs in this process would hide the results.
+    # Log lines of this process would hide the results.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     sys.exit(asyncio.run(run_all(arguments)))
 

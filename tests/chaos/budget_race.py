@@ -96,7 +96,7 @@ class Race:
 
 
 async def race(world: World, scale: int) -> str:
-    """Spent and held never exceed the amount; in the end all uses are spent, and nothing is held."""
+    """Spent and held never exceed the amount. At the end all uses are spent, and no reservation is left."""
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(RedisProxy(world.server.url))
         allowance = Allowance(RateLimits(concurrency=CLIENTS), (Budget(AMOUNT * scale, "month"),))

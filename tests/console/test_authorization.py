@@ -177,7 +177,7 @@ async def test_wrong_keys_in_headers_and_form_are_limited_by_address_and_spare_o
         answers = [await from_address(bare, "127.0.0.2", f"wrong{number}", ways[number % 3]) for number in range(22)]
         assert [status for status, _ in answers] == [401] * 20 + [429] * 2
         assert 50 <= int(answers[-1][1]) <= 60
-        # The right key would tell a guesser that it is right.
+        # An accepted key would show a guesser that it is right.
         assert [(await from_address(bare, "127.0.0.2", ADMIN_KEY, way))[0] for way in ways] == [429] * 3
         assert (await from_address(bare, "127.0.0.3", ADMIN_KEY, "form"))[0] == 200
         assert (await from_address(bare, "127.0.0.3", ADMIN_KEY, "x-api-key"))[0] == 503  # without Redis

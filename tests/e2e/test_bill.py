@@ -1,4 +1,4 @@
-"""The reports of spending come to the upstream's own bill. `python -m tests.chaos --fault month` takes a month."""
+"""The spend reports agree with the upstream's bill. `python -m tests.chaos --fault month` simulates a month."""
 
 import asyncio
 import random

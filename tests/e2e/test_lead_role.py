@@ -1,4 +1,4 @@
-"""The role lead: the client keys of one tenant, with their limits, budgets and use, and nothing else."""
+"""The role lead has access to the client keys of one tenant, with their limits, budgets and use, and to no other."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

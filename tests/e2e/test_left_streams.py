@@ -112,7 +112,7 @@ async def test_client_that_leaves_at_any_point_leaves_the_upstream_and_is_served
 async def test_request_that_is_repeated_under_one_key_is_answered_each_time(
     client: aiohttp.ClientSession, upstream: MessagesServer, dialect: str, api: str
 ) -> None:
-    """As SDKs repeat it whose connection broke: nothing of the first answer is left to be given again."""
+    """SDKs repeat a request after a broken connection. The first answer must not be returned to the repetition."""
     upstream.requests.clear()
     answers = []
     for number in range(2):

@@ -1,4 +1,4 @@
-"""Two tenants whose clients leave while Redis is asked. `python -m tests.chaos --fault 27` is the long form."""
+"""Clients of two tenants disconnect during calls to Redis. `python -m tests.chaos --fault 27` is the long form."""
 
 import random
 

@@ -55,7 +55,7 @@ TABLES = {
 
 
 def is_asked(dialect: str, script: Script, api: str, *, stream: bool) -> bool:
-    """Return whether the answer may come to such a request. What passes from chat to chat stays as it is."""
+    """Return True if the answer fits such a request. Answers passed from chat to chat stay as they are."""
     if (dialect, api) != ("chat", "chat"):
         return True
     is_thinking_in_tags = "tags" in script.name and "calls" not in script.name

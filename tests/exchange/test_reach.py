@@ -1,4 +1,4 @@
-"""What a request reaches beside its own model."""
+"""Models that a request reaches beside its own."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ class Balanced:
 async def balanced() -> AsyncIterator[Balanced]:
     async with AsyncExitStack() as stack:
         ports = [str(free_port()), str(free_port())]
-        # Nothing is killed, and a primary that writes to a slow disk has its replica wait for seconds.
+        # No server is killed, and a primary that writes to a slow disk lets its replica wait for seconds.
         options = {"repl_diskless_sync_delay": "0", "repl_diskless_load": "on-empty-db", "appendonly": "no"}
         primary = await stack.enter_async_context(open_server(port=ports[0], **options))
         replica = await stack.enter_async_context(

@@ -1,7 +1,7 @@
 """Cases that fail today: the sentence, the servers (names by spaces) and the reason.
 
-Each is marked `xfail(strict=True)`, so a change that makes a case pass must remove the server or the row here; those
-whose outcome the server varies are not strict.
+Each is marked `xfail(strict=True)`, so a change that makes a case pass must remove the server or the row here. Cases
+with a varying outcome are not strict.
 """
 
 from typing import Final

@@ -32,7 +32,7 @@ HELLO: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": [{"role":
 
 @asynccontextmanager
 async def limited(folder: Path, used: int, **limits: Any) -> AsyncIterator[tuple[Turn, list[Exchange]]]:
-    """Have Claude Code ask with a key of these limits, with which so many requests were made before."""
+    """Run Claude Code with a key with these limits, after a number of earlier requests."""
     async with (
         redis_server() as url,
         Simulator() as simulator,

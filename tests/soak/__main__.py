@@ -220,7 +220,7 @@ async def reckon(cluster: Cluster, counts: Counts) -> list[str]:
     fronts, workers = await scraped(cluster, "front"), await scraped(cluster, "worker")
     labels = 'model="sim/echo",status="200",stream='
     results = {kind: workers[f'gateway_batch_results_total{{result="{kind}"}}'] for kind in RESULTS}
-    # An item whose lease was lost is called again, and the second result is not kept.
+    # An item that lost its lease is called again, and the second result is discarded.
     unkept = results["duplicate"] + results["late"]
     rows = (
         *((f"replies {status}", fronts.get(reply_series(status), 0), counts.answers[status]) for status in STATUSES),

@@ -1,5 +1,5 @@
-"""An upstream that keeps a bill, and clients that run it up: whole answers and streams, failures, clients that leave,
-cached prompts. The gateway's own reports must come to the same sum, to the nano-dollar.
+"""An upstream that keeps a bill, and clients that cause costs: whole answers and streams, failures, clients that leave,
+cached prompts. The gateway's own reports must show the same sum, to the nano-dollar.
 """
 
 import asyncio
@@ -115,7 +115,7 @@ async def billed_upstream(chance: random.Random) -> AsyncIterator[BilledUpstream
 
 
 async def spend(url: str, number: int, chance: random.Random, leaves: float = LEAVES) -> Counter[str]:
-    """Send `number` requests to a front end. `leaves`: share of streams whose client leaves. Return the outcomes."""
+    """Send `number` requests to a front end, and return the outcomes. `leaves`: share of streams that clients leave."""
     seen: Counter[str] = Counter()
     numbers = iter(range(number))
 

@@ -53,7 +53,7 @@ TARGETS = (ways.CLAUDE, ways.GEMINI, ways.GPT, ways.DEEPSEEK, ways.STRICT, ways.
 
 # Of each kind: up to eleven minutes on one core (the dialects). A full run is `--count 1000000`.
 DEFAULT_COUNT = 100_000
-# The number of usual cases that take as long as one of these kinds, of which there are fewer.
+# Time of a case of these kinds, in usual cases; proportionally fewer of them are run.
 SLOWNESS = {
     "history": 5,
     "faces": 5,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/logs.md"
 EVENT = re.compile(r"[a-z]+(_[a-z]+)*")
 LEVELS = frozenset({"debug", "info", "warning", "error", "log"})
-# Of an exchange's line: an object whose fields are logged.
+# Objects in an exchange's line with fields that are logged.
 RECORD = "record"
 # Of functions that pass an event on, and of a logger's method in a variable.
 NAMES = frozenset({"self._log", "level", "log_refusal"})

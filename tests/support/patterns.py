@@ -1,9 +1,8 @@
-"""Regular expressions of the gateway whose work grows with the square of a text, found by the clock.
+"""Find regular expressions with quadratic running time, by measuring them.
 
-What a loop of Python takes is counted by tests (`tests/support/growth`); what one search takes inside the regular
-expression engine is not seen there. Every pattern that a module of the gateway or of the workers holds is run in the
-ways in which its module uses it, on long texts made of its own characters. Patterns for files of the operator are left
-out.
+`tests/support/growth` counts the steps of Python loops, but not those inside the regular expression engine. Here, every
+pattern of the gateway and the workers is run as its module uses it, on long texts made of the pattern's characters.
+Patterns for files of the operator are left out.
 
     python -m tests.support.patterns
 """
@@ -51,7 +50,7 @@ def patterns() -> Iterator[tuple[str, Pattern, set[str]]]:
 
 
 def slow_text(pattern: Pattern, method: str) -> tuple[str, float] | None:
-    """Return the text whose work grows with its square, and by how much it grew; None if there is none."""
+    """Return a text for which the work is quadratic in its length, and the growth; None if there is none."""
     run: Callable[[Any], Any] = getattr(pattern, method)
     for before, part in _texts(pattern):
         small = _seconds(run, pattern, before + part * (SMALL // len(part)))

@@ -1,4 +1,4 @@
-"""Every field of the requests that an SDK's types describe, each in a request of its own.
+"""Every field of the requests that an SDK's types describe, each in a separate request.
 
 The types are TypedDicts. A case has a minimal value of each type around one field, and the same without that field.
 """

@@ -131,7 +131,7 @@ def test_sum_of_times_is_without_those_below_0() -> None:
 
 
 def test_times_are_kept_one_by_one_for_a_bounded_number_of_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "_models", set())  # other tests may have used up the names with a label of their own
+    monkeypatch.setattr(counters, "_models", set())  # other tests may have used up the separate labels
     counters.settle()
     record, bound = finished("tenant-t", "model-of-times", stream=False), counters.MAX_UNSETTLED
     for _ in range(bound - 1):

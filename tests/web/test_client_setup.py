@@ -1,4 +1,4 @@
-"""The configuration of opencode, whose command is run by its users."""
+"""The configuration of opencode, with a command that its users run."""
 
 from typing import Any
 

@@ -33,7 +33,7 @@ REMEDIES: Final = {
     "StatusLine": "not needed; it is a setting of Claude Code's start",
     "CLAUDE_PATH": "not needed; it is a setting of Claude Code's start",
 }
-# Transformers whose work the gateway does by itself.
+# Transformers that the gateway does not need.
 BUILT_IN: Final = frozenset(
     {
         "anthropic",

@@ -71,7 +71,7 @@ KEYS: Final = {
     "together_ai": "TOGETHERAI_API_KEY",
     "v0": "V0_API_KEY",
 }
-# Providers without an address of their own, and the variable that LiteLLM takes it from.
+# Providers without a fixed address, and the variable from which LiteLLM takes it.
 ADDRESSES: Final = {
     "azure": "AZURE_API_BASE",
     "azure_ai": "AZURE_AI_API_BASE",

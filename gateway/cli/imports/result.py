@@ -124,7 +124,7 @@ class Imported:
         return f"${{{self.secrets[text]}}}"
 
     def address(self, text: str, name: str, place: str) -> str:
-        """Return a URL that may stand in the file; a variable to set in place of any other."""
+        """Return a URL that can be written to the file, or the reference of a variable to set instead."""
         text = REFERENCE.sub(lambda found: f"${{{found[1] or found[2]}}}", text.strip())
         if text.startswith("${"):
             return text
@@ -206,7 +206,7 @@ def _key(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """Write TOML; strings as JSON writes them, which TOML reads the same but for DEL."""
+    """Write TOML. Strings are written as JSON, which TOML reads the same except for DEL."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(str(name))} = {_value(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list):

@@ -5,7 +5,7 @@
 local RATES = {'requests', 'input_tokens', 'output_tokens'}
 local MINUTE = 60000000
 
--- Returns the scopes, and the place of what follows them.
+-- Returns the scopes, and the index of the next argument.
 local function read_scopes(at)
   local scopes = {}
   for i = 1, tonumber(ARGV[at]) do

@@ -11,7 +11,7 @@ local known = OUTCOME and redis.call('GET', OUTCOME)
 if known then return {'repeated', known} end
 local head = redis.call('GET', HEAD) or ''
 local name, record, version = ARGV[4], ARGV[5], redis.call('HGET', VERSIONS, ARGV[4]) or '0'
--- The entry is there: this is the second run of a call whose reply was lost.
+-- The entry exists: this is a repetition after a lost reply.
 if head == ARGV[2] then return {'stored', version} end
 if head ~= ARGV[1] then return {'head', head} end
 if ARGV[6] ~= '' and ARGV[6] ~= version then return {'conflict', version} end

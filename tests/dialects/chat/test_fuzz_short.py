@@ -10,7 +10,7 @@ from tests.support.damage import Mutator, damaged, pieces_of
 
 SEED = 1
 COUNT = 1500
-# A case of the dialects takes as long as eight others.
+# A case of the dialects takes eight times the time of others.
 FEWER = {**fuzz.SLOWNESS, "dialects": 8}
 
 # What each kind of case has to end in, for its fuzzing to have got anywhere.

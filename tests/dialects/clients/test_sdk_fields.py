@@ -35,7 +35,7 @@ TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "s
 USER = {"role": "user", "content": "hi"}
 CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 CALL = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
-# Patterns of paths, and why nothing is lost with them.
+# Patterns of paths, and the reason why dropping them loses no meaning.
 OF_NO_CONSEQUENCE = {
     r"(: |=)auto\]?$": "the default",
     r"function_call: none": "the default, without functions",

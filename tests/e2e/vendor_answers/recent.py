@@ -152,7 +152,7 @@ CHAT: Final = (
             "data": {"code": "RateLimited", "details": "You have reached your limit", "num": 4},
         },
     ),
-    # deepseek's documents: usage rides on the last chunk, whose list of choices is not empty
+    # deepseek's documents: usage is in the last chunk, beside a list of choices that is not empty
     streamed(
         "deepseek 4: usage beside the reason",
         Meant("Hello", output=4),

@@ -56,7 +56,7 @@ def whole(name: str, meant: Meant, payload: Any) -> Script:
 
 
 def peculiar(script: Script) -> Script:
-    """What a client of the same API sees in the upstream's own words."""
+    """Return the answer as a client of the same API sees it, in the upstream's own words."""
     return replace(script, is_plain=False)
 
 

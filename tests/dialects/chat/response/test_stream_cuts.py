@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.golden_cases import CASES, Case
 from tests.support.streams import convert, cut
 
-# Between two letters or digits nothing is read: there, one cut stands for any other. Reads of one byte have them all.
+# Cuts between two letters or digits are all alike, so one is tried. Reads of one byte try every cut.
 IN_A_WORD = re.compile(rb"[0-9a-zA-Z]{2}")
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

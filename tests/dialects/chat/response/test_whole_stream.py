@@ -1,4 +1,4 @@
-"""A text answer whose stream comes in one read is the same as one whose events come one by one."""
+"""A text answer is the same if its stream comes in one read and if its events come one by one."""
 
 from typing import Any
 
