@@ -28,6 +28,8 @@ WHOLES = {
     "response.refusal.done": "refusal",
     "response.content_part.done": "part",
 }
+# Statuses that the type of the last event says.
+ENDINGS = {"response.incomplete": "incomplete", "response.failed": "failed", "response.cancelled": "cancelled"}
 HOSTED_CALL = "hosted_tool_call"
 IMAGE = "image_generation_call"
 CALL_CONTENT = frozenset({"arguments", "input"})
@@ -62,6 +64,7 @@ class ChunkWriter:
     offered: frozenset[str] = frozenset()
     notes: list[Note] = field(default_factory=list)
     _items: dict[int | str, OpenItem] = field(default_factory=dict, repr=False)
+    _places: dict[str, int | str] = field(default_factory=dict, repr=False)  # by id
     _calls: int = 0
     _has_indexes: bool = False
     _parts: dict[tuple[str, str, str], int] = field(default_factory=dict, repr=False)
@@ -98,19 +101,36 @@ class ChunkWriter:
                 | "response.failed"
                 | "response.cancelled"
             ):
-                yield from self._end(to_mapping(event.get("response")))
+                yield from self._end(to_mapping(event.get("response")), ENDINGS.get(kind))
             case "error":
                 # OpenAI puts the fields of an error beside the type, other servers into `error`.
                 error = event.get("error")
                 yield {"error": error if isinstance(error, dict) else dict(event)}
 
     def _place_of(self, event: Mapping[str, Any]) -> int | str:
-        """Return what names an item: its index or, on servers that send none, its id (llama.cpp, build 11549)."""
-        index = event.get("output_index")
-        if isinstance(index, int):
+        """Return what names an item: its index or, on servers that send none, its id (llama.cpp, build 11549).
+
+        Some servers number an item differently in each of its events, or all items alike; then its id decides.
+        """
+        index, item = event.get("output_index"), to_mapping(event.get("item"))
+        item_id = to_string(event.get("item_id")) or to_string(item.get("id"))
+        if type(index) is int:
             self._has_indexes = True
-            return index
-        return to_string(event.get("item_id")) or to_string(to_mapping(event.get("item")).get("id"))
+            opened = self._items.get(index)
+            return index if opened is not None and opened.id == item_id else self._places.get(item_id, index)
+        if item_id in self._places:
+            return self._places[item_id]
+        begins = event.get("type") == "response.output_item.added"
+        latest = None if begins else self._latest_open(to_string(item.get("type")))
+        return latest if latest is not None else item_id or f"#{len(self._items)}"
+
+    def _latest_open(self, kind: str) -> int | str | None:
+        """Return the place of the latest item that has not ended, which an event without a place belongs to.
+
+        `kind`: the item's, if the event has it.
+        """
+        places = reversed(self._items.items())
+        return next((place for place, item in places if not item.closed and kind in ("", item.kind)), None)
 
     def _note(self, response: Mapping[str, Any]) -> None:
         self._lasting |= {name: response[name] for name in ("id", "model", "service_tier") if response.get(name)}
@@ -119,19 +139,28 @@ class ChunkWriter:
         return {**self._lasting, "choices": [{"index": 0, "delta": delta}]}
 
     def _begin(self, place: int | str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        kind = to_string(item.get("type"))
+        kind, item_id = to_string(item.get("type")), to_string(item.get("id"))
+        if not kind:  # its end has the item
+            return
+        known = self._items.get(place)
+        if known is not None and known.kind == kind and not known.closed:
+            if not (known.id and item_id) or known.id == item_id:  # begun before, by a delta or an event like this one
+                known.id = known.id or item_id
+                return
+            place = item_id
+        if item_id:
+            self._places[item_id] = place
         if kind == "custom_tool_call" and to_string(item.get("name")) not in self.offered:  # a search of xAI's own
             kind = HOSTED_CALL
             self._lose(HOSTED)
         elif kind.endswith("_call") and kind not in CALLS and kind != IMAGE:
             self._lose(HOSTED)
+        opened = self._items[place] = OpenItem(kind, self._calls, id=item_id)
         if kind not in CALLS:
-            self._items[place] = OpenItem(kind, id=to_string(item.get("id")))
             return
-        opened = self._items[place] = OpenItem(kind, self._calls)
         self._calls += 1
         # Servers without `call_id` have the item's id alone.
-        call_id = to_string(item.get("call_id")) or to_string(item.get("id"))
+        call_id = to_string(item.get("call_id")) or item_id
         # A custom tool takes text; a `tool_use` block holds an object, so the text becomes its one field.
         arguments = CUSTOM_START if kind == "custom_tool_call" else ""
         yield self._call(opened.index, arguments, id=call_id, name=to_string(item.get("name")))
@@ -175,7 +204,7 @@ class ChunkWriter:
 
     def _extend(self, place: int | str, fragment: str) -> Iterator[dict[str, Any]]:
         item = self._items.get(place)
-        if item is None or item.kind == HOSTED_CALL or not fragment:
+        if item is None or item.kind not in CALLS or not fragment:
             return
         item.written += len(fragment)
         if item.kind == "custom_tool_call":
@@ -211,8 +240,10 @@ class ChunkWriter:
         # An item that came whole, without deltas.
         if place not in self._items:
             yield from self._begin(place, item)
-        opened = self._items[place]
-        if opened.closed or opened.kind != item.get("type"):  # some servers leave reasoning out of the last event
+        opened = self._items.get(place)
+        if opened is None or opened.closed:
+            return
+        if opened.kind != item.get("type"):  # some servers leave reasoning out of the last event
             return
         opened.closed = True
         match item.get("type"):
@@ -258,11 +289,12 @@ class ChunkWriter:
         if entries:
             yield self._chunk(reasoning_details=entries)
 
-    def _end(self, response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _end(self, response: Mapping[str, Any], status: str | None) -> Iterator[dict[str, Any]]:
+        """`status`: the one that the event's type says, if any; else the response has it."""
         self._note(response)
         error = response.get("error")
         # A response may fail after text has been sent: that is an error event, and no end of turn.
-        status = response.get("status")
+        status = status or response.get("status")
         if status in ("failed", "cancelled") or error:
             named = error if isinstance(error, dict | str) else None
             yield {"error": named or {"message": f"The response was {status}."}}
@@ -270,17 +302,9 @@ class ChunkWriter:
         if status in ("queued", "in_progress") and not (self._items or response.get("output")):
             yield {"error": {"message": "The upstream has not finished its response."}}
             return
-        is_said = any(item.kind == "message" and item.written for item in self._items.values())
-        for index, item in enumerate(map(to_item, to_mappings(response.get("output")))):
-            if is_said and item.get("type") == "message":  # perhaps under another index than in its deltas
-                continue
-            # The list of the last event has its items in the order of their indexes.
-            place = index if self._has_indexes else to_string(item.get("id")) or index
-            opened = self._items.get(place)
-            if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
-                yield from self._finish(place, item)
+        yield from self._finish_all(response.get("output"))
         reason = to_string(to_mapping(response.get("incomplete_details")).get("reason"))
-        finish = FINISH_REASONS.get(reason, "length" if response.get("status") == "incomplete" else "stop")
+        finish = FINISH_REASONS.get(reason, "length" if status == "incomplete" else "stop")
         finish = reason if failure_of(reason) is not None else finish  # an error, for the chat stream
         usage = to_chat_usage(response.get("usage"))
         if finish == "stop" and self._is_at_limit(usage):
@@ -290,6 +314,21 @@ class ChunkWriter:
             finish = "tool_calls"
         end = {**self._lasting, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
         yield end | ({"usage": usage} if usage else {})
+
+    def _finish_all(self, output: object) -> Iterator[dict[str, Any]]:
+        """Add what the items of the last event have beyond their own events. They are in the order of their indexes."""
+        places = list(self._items)
+        is_said = any(item.kind == "message" and item.written for item in self._items.values())
+        for index, item in enumerate(map(to_item, to_mappings(output))):
+            if is_said and item.get("type") == "message":  # perhaps under another index than in its deltas
+                continue
+            place: int | str = index
+            if places:
+                known = index if self._has_indexes or index >= len(places) else places[index]
+                place = self._places.get(to_string(item.get("id")), known)
+            opened = self._items.get(place)
+            if opened is None or not opened.written or opened.kind in CALLS:  # for the rest of others it is too late
+                yield from self._finish(place, item)
 
     def _is_at_limit(self, usage: Mapping[str, Any]) -> bool:
         """Return True for an answer that its limit cut; llama.cpp (build 11549) reports such a one as completed."""

@@ -215,13 +215,6 @@ def test_last_event_without_the_reasoning_adds_nothing_to_other_items() -> None:
     assert collected(*frames)["content"] == WHOLE["content"]
 
 
-def test_places_that_are_no_numbers_and_no_names_end_in_an_error() -> None:
-    odd = [{**event, "output_index": {}, "item_id": []} if "item_id" in event else event for event in events(ITEMS)]
-    converter = stream()
-    told(converter, *(b"data: " + orjson.dumps(event) + b"\n\n" for event in odd))
-    assert isinstance(converter.failure, UpstreamError)
-
-
 def test_body_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_body, "MAX_BODY_BYTES", 100)
     converter = stream()
