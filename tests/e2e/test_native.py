@@ -299,33 +299,34 @@ async def test_clients_of_openais_apis_are_answered_by_messages(
 ODD_EVENTS = {
     "data that are no JSON": b"event: content_block_delta\ndata: {oops\n\n",
     "a delta of another type": event("content_block_delta", index=0, delta=5),
-    "a delta without its text": event("content_block_delta", index=0, delta={"type": "text_delta"}),
     "a call without a name": event("content_block_start", index=1, content_block={"type": "tool_use", "id": "c"}),
 }
-OPENAI_BODIES = {
+BODIES = {
+    "messages": {"model": "claude-test", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
     "chat/completions": {"model": "claude-test", "messages": [{"role": "user", "content": "Hi"}]},
     "responses": {"model": "claude-test", "input": "Hi"},
 }
 
 
+ERROR_TYPES = {"messages": "api_error"}
 ODD_CONTENT: dict[str, list[Any]] = {
-    "text without its text": [{"type": "text"}],
+    "a block without a type": [{"id": "c"}],
     "a call without a name": [{"type": "tool_use", "id": "c", "input": {}}],
     "a block that is no object": [5],
 }
 
 
-@pytest.mark.parametrize("path", OPENAI_BODIES)
-async def test_answer_that_cannot_be_read_is_a_502_for_an_openai_client(upstream: MessagesServer, path: str) -> None:
+@pytest.mark.parametrize("path", BODIES)
+async def test_answer_that_cannot_be_read_is_a_502_for_any_client(upstream: MessagesServer, path: str) -> None:
     async with native(upstream, max_attempts=1) as url:
         for name, odd in ODD_EVENTS.items():
             upstream.script.append(Scripted(BEGINNING + odd + ENDING))
-            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps({**OPENAI_BODIES[path], "stream": True}))
-            assert (status, orjson.loads(told)["error"]["code"]) == (502, "server_error"), name
+            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps({**BODIES[path], "stream": True}))
+            assert (status, orjson.loads(told)["error"]["type"]) == (502, ERROR_TYPES.get(path, "server_error")), name
         for name, content in ODD_CONTENT.items():
             upstream.script.append(Scripted.json({**MESSAGE, "content": content}))
-            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps(OPENAI_BODIES[path]))
-            assert (status, orjson.loads(told)["error"]["code"]) == (502, "server_error"), name
+            status, _, told = await post(f"{url}/v1/{path}", orjson.dumps(BODIES[path]))
+            assert (status, orjson.loads(told)["error"]["type"]) == (502, ERROR_TYPES.get(path, "server_error")), name
 
 
 async def test_counts_that_are_texts_or_floats_are_numbers_for_an_openai_client(
@@ -333,7 +334,7 @@ async def test_counts_that_are_texts_or_floats_are_numbers_for_an_openai_client(
 ) -> None:
     usage = {"input_tokens": "12", "output_tokens": 5.0, "output_tokens_details": "none"}
     upstream.script.append(Scripted.json({**MESSAGE, "usage": usage}))
-    status, _, told = await post(f"{url}/v1/chat/completions", orjson.dumps(OPENAI_BODIES["chat/completions"]))
+    status, _, told = await post(f"{url}/v1/chat/completions", orjson.dumps(BODIES["chat/completions"]))
     counts = orjson.loads(told)["usage"]
     assert (status, counts["prompt_tokens"], counts["completion_tokens"]) == (200, 12, 5)
 

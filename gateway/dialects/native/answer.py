@@ -8,8 +8,10 @@ import orjson
 from gateway.dialects import spans
 from gateway.dialects.base import Answered, Origin
 from gateway.dialects.chat.response.errors.embedded_errors import error_in
+from gateway.dialects.native.blocks import to_block
 from gateway.dialects.native.calls import WholeCalls, may_be_cut, with_cut_call
 from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_relayed
+from gateway.dialects.native.frames import without_broken_texts
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_usage
 from gateway.dialects.reply import Reply, empty_message
@@ -51,6 +53,7 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         content = with_sealed_thinking(content, reply.upstream_model, reply.keyring)
         if content != message["content"]:
             message["content"], written = content, None
+    message = without_broken_texts(message)
     if not message.keys() >= FIELDS:
         written = None
     if reason != message.get("stop_reason"):
@@ -89,7 +92,7 @@ def to_estimated(counts: Mapping[str, Any], reply: Reply, size: int) -> dict[str
     usage = to_usage(counts)
     if "input_tokens" not in counts:
         usage["input_tokens"] = reply.input_estimate
-    if not counts:
+    if "output_tokens" not in counts:
         usage["output_tokens"] = max(1, to_tokens(size))
     return usage
 
@@ -107,7 +110,7 @@ def check_writable(message: dict[str, Any], body: bytes) -> None:
 def to_blocks(content: list[Any] | str, calls: WholeCalls) -> list[Any]:
     """Return the content as blocks with the fields that clients read; the same list if they have them.
 
-    Some servers have null for an empty text.
+    Some servers have null for an empty text. Raises UpstreamError as `to_block`.
     """
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
@@ -115,9 +118,7 @@ def to_blocks(content: list[Any] | str, calls: WholeCalls) -> list[Any]:
     if not all(isinstance(block, dict) for block in content):  # some are mere texts, or null
         told = [{"type": "text", "text": block} if isinstance(block, str) else block for block in content]
         told = [block for block in told if block is not None]
-    completed = [
-        _completed(block, index, calls) if isinstance(block, dict) else block for index, block in enumerate(told)
-    ]
+    completed = [_completed(to_block(block), index, calls) for index, block in enumerate(told)]
     blocks = [block for block in completed if block != {}]
     is_same = told is content and len(blocks) == len(content)
     return content if is_same and all(one is other for one, other in zip(blocks, content, strict=True)) else blocks
@@ -127,10 +128,8 @@ def _completed(block: dict[str, Any], index: int, calls: WholeCalls) -> dict[str
     match block.get("type"):
         case "thinking" if block.get("signature") is None or block.get("thinking") is None:
             return {**block, "thinking": block.get("thinking") or "", "signature": block.get("signature") or ""}
-        case "text" if block.get("text", "") is None:
+        case "text" if block.get("text") is None:
             return {}  # no block
-        case None if isinstance(block.get("text"), str):
-            return {"type": "text", **block}
         case "tool_use":
             return calls.completed(block, index)
     return block

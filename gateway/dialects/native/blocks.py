@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.json_values import to_mapping
+from gateway.json_values import to_mapping, to_string
 from gateway.messages import events
 from gateway.sse import to_event
 
@@ -40,6 +40,7 @@ PARTS = {
     "input_json_delta": "partial_json",
 }
 DISORDER = "The upstream's stream mixes the parts of several content blocks."
+NO_BLOCK = "The upstream's stream has a content block that cannot be read."
 
 
 class BlockOrder:
@@ -65,20 +66,27 @@ class BlockOrder:
     def start(self, event: Mapping[str, Any], frame: bytes) -> bytes:
         """Begin a block; `frame` is its event as it was written. A start of text or thinking waits for a delta."""
         closing = self.close()
-        block = to_mapping(event.get("content_block"))
-        if block.get("type") == "thinking" and "signature" not in block:  # llama.cpp sends it after the next block
-            frame = _written(START, {**event, "content_block": {**block, "signature": ""}})
-        self.has_calls = self.has_calls or block.get("type") == "tool_use"
+        if not event.get("content_block"):  # a delta then begins its block
+            return closing
+        block = to_block(event["content_block"])
+        kind, index = block["type"], event.get("index")
+        self.has_calls = self.has_calls or kind == "tool_use"
         self._input = dict(to_mapping(block.get("input")))
-        kind, index = str(block.get("type")), event.get("index")
-        given = [delta for delta in to_deltas(block) if kind in NEW_BLOCKS]
-        if given or (kind in NEW_BLOCKS and block.get(kind) is None):
-            frame = _written(START, {**event, "content_block": {**block, **NEW_BLOCKS[kind]}})
+        empty = NEW_BLOCKS.get(kind, {})
+        given = to_deltas(block) if empty else []
+        # llama.cpp sends the signature after the next block, LiteLLM has null for none.
+        is_odd = block is not event["content_block"] or not all(isinstance(block.get(name), str) for name in empty)
+        if given or is_odd:
+            frame = _written(START, {**event, "content_block": {**block, **empty}})
         output = closing + self._begin(kind, index, frame)
         return output + b"".join([self._add(index, delta) for delta in given])
 
     def delta(self, event: Mapping[str, Any], frame: bytes) -> bytes:
-        told = to_mapping(event.get("delta"))
+        if not event.get("delta"):
+            return b""
+        told = to_mapping(event["delta"])
+        if not told or not isinstance(told.get("type"), str | None):
+            raise UpstreamError(NO_BLOCK)
         usual = to_usual_deltas(told)
         if usual != [told]:
             return b"".join([self._add(event.get("index"), delta) for delta in usual])
@@ -161,6 +169,18 @@ class BlockOrder:
         return _written(name, {**orjson.loads(payload), "index": self._number})
 
 
+def to_block(told: object) -> dict[str, Any]:
+    """Return a block of an answer, or the start of one, with its type. Raises UpstreamError if clients cannot read it.
+
+    A call without a name cannot be run.
+    """
+    block = told if isinstance(told, dict) else {}
+    kind = block.get("type") or next((kind for kind in NEW_BLOCKS if isinstance(block.get(kind), str)), None)
+    if not isinstance(kind, str) or (kind == "tool_use" and not to_string(block.get("name"))):
+        raise UpstreamError(NO_BLOCK)
+    return block if "type" in block and block["type"] == kind else {**block, "type": kind}
+
+
 def to_deltas(block: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the text that a block began with as deltas: clients that join deltas leave it out."""
     return [
@@ -173,14 +193,14 @@ def to_deltas(block: Mapping[str, Any]) -> list[dict[str, Any]]:
 def to_usual_deltas(delta: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return a delta in the form that clients read, as one or more; the same one if it is usual.
 
-    Some servers leave out its type, have null for its text or an object for arguments, and put the signature beside the
-    thinking (bifrost issue 5638).
+    Some servers leave out its type or an empty text, have null for it or an object for arguments, and put the signature
+    beside the thinking (bifrost issue 5638).
     """
     kind = delta.get("type")
     if kind is None:
         return list(to_deltas(delta)) or [delta]
     part = PARTS.get(str(kind))
-    if part is None or not {part, "input"} & delta.keys():
+    if part is None:
         return [delta]
     value = delta.get(part, delta.get("input"))
     if not isinstance(value, str):

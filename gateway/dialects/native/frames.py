@@ -26,6 +26,8 @@ KINDS = (
 )
 # Where data name their type. Within a text a quotation mark has a backslash in front.
 TYPES: Final[Mapping[bytes, re.Pattern[bytes]]] = {kind: re.compile(rb'"type"\s*:\s*"' + kind + b'"') for kind in KINDS}
+# Fields of a message that clients read as text.
+TEXTS: Final = ("id", "type", "role", "model")
 ANY_TYPE = re.compile(rb'"type"\s*:\s*"(' + b"|".join(KINDS) + rb')"')
 
 
@@ -73,6 +75,19 @@ def to_object(payload: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UpstreamError("The upstream sent an event that is not an object.")
     return value
+
+
+def is_readable_start(message: Mapping[str, Any]) -> bool:
+    """Return whether clients can read the message of a message_start."""
+    has_texts = all(isinstance(message.get(name), str) for name in TEXTS)
+    return (
+        has_texts and message.get("content") == [] and type(to_mapping(message.get("usage")).get("input_tokens")) is int
+    )
+
+
+def without_broken_texts(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message without those of its TEXTS that are none: null, or of another type."""
+    return {name: value for name, value in message.items() if name not in TEXTS or isinstance(value, str)}
 
 
 def is_whole(frame: bytes) -> bool:

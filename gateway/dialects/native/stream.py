@@ -18,12 +18,14 @@ from gateway.dialects.native.blocks import BlockOrder, to_deltas, to_usual_delta
 from gateway.dialects.native.calls import StreamedCall, may_be_cut, to_meant_name, to_own_id, with_cut_call, with_name
 from gateway.dialects.native.frames import (
     FRAME,
+    is_readable_start,
     is_usual,
     is_whole,
     name_and_data,
     to_failure,
     to_object,
     to_usual,
+    without_broken_texts,
 )
 from gateway.dialects.native.thinking import sealed
 from gateway.dialects.native.usage import counted, to_stop_reason, to_usage, without_lost_input
@@ -43,8 +45,6 @@ MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 # Blocks that deltas fill: the start of one is no content yet.
 GROWING = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 TOOL_USE = b'"tool_use"'
-# Without these, clients cannot read a message_start.
-NEEDED = frozenset({"id", "type", "role", "content", "model"})
 SIGNATURE = b'"signature_delta"'
 # A field of a delta, which within a text has a backslash before its last quotation mark.
 SIGNED = b'"signature":'
@@ -224,9 +224,8 @@ class NativeStream:
                 message = dict(to_mapping(to_object(payload).get("message")))
                 self._counts = counted(message.get("usage"))
                 self._origin = to_origin(message, {})
-                if not self._counts or not NEEDED.issubset(message) or not isinstance(message["content"], list):
-                    given = {name: value for name, value in message.items() if name != "usage" or value}
-                    whole = self._empty_message() | {**given, "content": []}
+                if not is_readable_start(message):
+                    whole = self._empty_message() | without_broken_texts(message) | {"content": [], "usage": self.usage}
                     frame = events.message_start(whole).removesuffix(END)
                     self._owes_usage = True
                 self._start = self._start or frame

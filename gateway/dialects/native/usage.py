@@ -14,6 +14,7 @@ from gateway.upstream.models.target import signs_thinking
 WHOLE = frozenset({"end_turn", "tool_use"})
 # Names of chat completions, which some servers use here too.
 CHAT_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
+TOKENS = "_tokens"  # the end of a count's name
 NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 # Words of chat completions, which some servers use here too. Words that are in no table are the upstream's to explain.
 CHAT_WORDS = {
@@ -25,9 +26,9 @@ CHAT_WORDS = {
 
 
 def counted(usage: object) -> dict[str, Any]:
-    """Return the counts of a usage, as numbers, without those that are null: some servers send all of them."""
-    found = to_mapping(usage).items()
-    return {CHAT_COUNTS.get(name, name): _as_number(value) for name, value in found if value is not None}
+    """Return the counts of a usage, as numbers, without those that are none: some servers have null for all of them."""
+    found = [(CHAT_COUNTS.get(name, name), _as_number(value)) for name, value in to_mapping(usage).items()]
+    return {name: value for name, value in found if value is not None and _may_count(name, value)}
 
 
 def is_as_told(counts: Mapping[str, Any], usage: object) -> bool:
@@ -70,6 +71,11 @@ def _as_number(value: Any) -> Any:
     if isinstance(value, str):
         return int(value) if NUMBER.fullmatch(value) else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _may_count(name: str, value: object) -> bool:
+    """Return False for a number of tokens that is no number, or a negative one."""
+    return not name.endswith(TOKENS) or (type(value) is int and value >= 0)
 
 
 def to_count(value: object) -> int:

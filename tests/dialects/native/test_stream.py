@@ -21,6 +21,7 @@ from gateway.messages.fold import fold_stream
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import to_target
 from tests.support.messages_server import BEGINNING, BLOCK_START, ENDING, MESSAGE, START, STREAM, event, text_delta
+from tests.support.streams import read_events
 
 REPLY = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7)
 PING = event("ping")
@@ -495,23 +496,87 @@ def test_answers_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "larger" in converter.failure.message
 
 
+@pytest.mark.parametrize("collects", [False, True])
 @pytest.mark.parametrize(
     "odd",
     [
         event("content_block_delta", index=0, delta=5),
-        event("content_block_delta", index=0, delta={"type": "text_delta"}),
         event("content_block_delta", index=0, delta={"type": []}),
-        event("content_block_start", index=1),
+        event("content_block_start", index=1, content_block=5),
+        event("content_block_start", index=1, content_block={"type": "", "id": "a"}),
+        event("content_block_start", index=1, content_block={"type": "tool_use", "id": "a", "name": None, "input": {}}),
         b"event: content_block_delta\ndata: {oops\n\n",
     ],
-    ids=["a delta of another type", "no text", "an odd type", "no block", "no JSON"],
+    ids=["a delta of no form", "a type of no form", "a block of no form", "no type", "no name", "no JSON"],
 )
-def test_collected_stream_with_an_odd_event_is_an_upstream_error(odd: bytes) -> None:
-    stream = NativeStream(Reply("msg_1", "req_1", "asked", "m", Keyring(())), collects=True)
-    stream.feed(BEGINNING + text_delta("Hel") + odd + ENDING)
-    stream.end()
-    with pytest.raises(UpstreamError, match="cannot be read"):
-        stream.message()
+def test_stream_with_an_event_that_cannot_be_read_is_an_upstream_error(odd: bytes, collects: bool) -> None:
+    stream = NativeStream(Reply("msg_1", "req_1", "asked", "m", Keyring(())), collects=collects)
+    told = run(stream, BEGINNING + text_delta("Hel") + odd + ENDING)
+    assert isinstance(stream.failure, UpstreamError)
+    assert b"message_stop" not in told
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        event("content_block_delta", index=0, delta={"type": "text_delta"}),
+        event("content_block_delta", index=0, delta={}),
+        event("content_block_delta", index=0, delta=None),
+        event("content_block_delta", index=0),
+    ],
+    ids=["no text", "nothing", "null", "no delta"],
+)
+def test_delta_without_content_adds_nothing(empty: bytes) -> None:
+    message = fold_stream(run(stream(), BEGINNING + text_delta("Hel") + empty + text_delta("lo") + ENDING))
+    assert [block["text"] for block in message["content"]] == ["Hello"]
+
+
+@pytest.mark.parametrize("block", [None, {}], ids=["null", "nothing"])
+def test_block_that_its_start_says_nothing_of_begins_with_its_first_delta(block: Any) -> None:
+    begun = event("message_start", message=START) + event("content_block_start", index=0, content_block=block)
+    message = fold_stream(run(stream(), begun + text_delta("Hello") + ENDING))
+    assert message["content"] == [{"type": "text", "text": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "thinking", "thinking": "", "signature": None},
+        {"type": "thinking", "thinking": None, "signature": None},
+        {"type": "thinking"},
+        {"thinking": ""},
+    ],
+    ids=["no signature", "nulls", "nothing else", "no type"],
+)
+def test_start_of_thinking_has_the_fields_that_clients_join(block: Any) -> None:
+    thought = event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "Hm"})
+    begun = event("message_start", message=START) + event("content_block_start", index=0, content_block=block)
+    message = fold_stream(run(stream(), begun + thought + ENDING))
+    assert message["content"] == [{"type": "thinking", "thinking": "Hm", "signature": ""}]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": None},
+        {"id": 7, "model": None},
+        {"role": None, "type": None},
+        {"content": [{"type": "text", "text": ""}]},
+        {"usage": 5},
+        {"usage": {"output_tokens": 1}},
+        {"usage": {"input_tokens": None, "output_tokens": 1}},
+        {"usage": {"input_tokens": "many", "output_tokens": -1}},
+    ],
+    ids=str,
+)
+def test_message_start_has_what_clients_read_of_it(odd: dict[str, Any]) -> None:
+    told = run(stream(), event("message_start", message={**START, **odd}) + STREAM.partition(b"\n\n")[2])
+    begun = read_events(told)[0]["message"]
+    assert all(isinstance(begun[name], str) for name in ("id", "type", "role", "model"))
+    assert begun["content"] == []
+    counts = begun["usage"]
+    assert all(type(counts[name]) is int and counts[name] >= 0 for name in ("input_tokens", "output_tokens"))
+    assert fold_stream(told)["content"] == [{"type": "text", "text": "Hello"}]
 
 
 def test_calls_have_an_id_each() -> None:
