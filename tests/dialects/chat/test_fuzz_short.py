@@ -22,7 +22,7 @@ OUTCOMES = {
     "arguments": {"refused", "repaired", "valid", "cut"},
     "dialects": {"same", "noted"},
     "history": {"accepted"},
-    "faces": {"failed", "unreadable", "whole"},
+    "faces": {"failed", "whole"},
     "passed on": {"failed", "whole"},
     "models": {"listed", "refused", "damaged"},
     "turns": {"known", "new"},

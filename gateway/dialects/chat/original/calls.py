@@ -17,6 +17,7 @@ from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
 
 ONCE = ("id", "type")
+TYPES = ("function", "custom")
 # Fields of a function that some servers put beside it.
 LOOSE = frozenset({"name", *ARGUMENTS})
 UNKNOWN_SHAPE = "The upstream sent tool calls of an unknown shape."
@@ -75,9 +76,10 @@ class CallIndexes:
         self._by_id[known] = place
         if index is not None:
             self._by_index[index] = place
-        if index == place and known == call_id and call.get("type"):
+        is_typed = call.get("type") in TYPES
+        if index == place and known == call_id and is_typed:
             return call
-        return {**call, "index": place, "id": known, "type": call.get("type") or "function"}
+        return {**call, "index": place, "id": known, "type": call["type"] if is_typed else TYPES[0]}
 
 
 def to_calls(value: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from gateway.dialects.chat.response.stop_reason import Finish, broken_finish, ma
 from gateway.dialects.reply import Reply
 from gateway.messages.notes import Note
 
-ROLES = frozenset({None, "assistant"})
+ROLES = (None, "assistant")
 # Fields of a delta that bring no content.
 EMPTY_FIELDS = frozenset({"role"})
 
@@ -70,8 +70,8 @@ class ChoiceStream:
         return corrected
 
     def go_on(self) -> None:
-        """Forget a finish reason, since content follows it: some servers have one in each chunk."""
-        self.finish.said, self.finish.reason = False, None
+        """Take the finish reason for an early one, since content follows it: some servers have one in each chunk."""
+        self.finish.said = False
 
     def end(self, choice: dict[str, Any]) -> list[dict[str, Any]]:
         """Give the last chunk its finish reason in OpenAI's words.

@@ -24,7 +24,14 @@ from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, to_message, to_origin
 from gateway.dialects.chat.response.delta import first_choice, number_of
 from gateway.dialects.chat.response.errors.embedded_errors import error_of_broken
-from gateway.dialects.chat.response.usage import UpstreamCounts, counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.response.usage import (
+    UpstreamCounts,
+    counts_of,
+    estimated_usage,
+    is_readable,
+    read_counts,
+    to_usage,
+)
 from gateway.dialects.chat.response.whole_body import to_completion
 from gateway.dialects.chat.vocabulary import DONE_EVENT, DONE_FORMS
 from gateway.dialects.clients.tools import ToolRegistry
@@ -66,7 +73,7 @@ class OriginalStream:
         self._ending: tuple[bytes, dict[str, Any]] | None = None  # event that waits, and its chunk
         self._plain_order: CallOrder | None = None  # of the call that the arguments of plain events belong to
         self._counts: UpstreamCounts | None = None
-        self._owes_usage = False  # whether they were in another place than where clients read them
+        self._owes_usage = True  # unless they are where and as clients read them
         self._model, self._named = b"", b""  # as the upstream writes its name, and as the client reads it
         # What is around the text of a plain event.
         self._before, self._named_before, self._end_of_plain, self._after = b"", b"", b"", b""
@@ -93,7 +100,7 @@ class OriginalStream:
     def usage(self) -> dict[str, Any]:
         """The upstream's count; estimated from the bytes of a stream that has none, or was left."""
         if self._counts is not None:
-            return to_usage(self._counts, self._reply)
+            return to_usage(self._counts, self._reply, self._size)
         return estimated_usage(self._reply.input_estimate, self._size)
 
     def open(self) -> bytes:
@@ -246,14 +253,17 @@ class OriginalStream:
         counts = counts_of(chunk)
         if counts is not None:
             self._counts, self.has_usage = read_counts(counts), True
-            self._owes_usage = "usage" not in chunk
+            self._owes_usage = not is_readable(chunk.get("usage"), has_output=self._size > 0)
+            if self._owes_usage and chunk.pop("usage", None):
+                event = b"data: " + orjson.dumps(chunk)
         self.origin = to_origin(chunk, self._counts)
         if choice is None and not isinstance(chunk.get("choices"), list):  # which clients read of each chunk
             chunk["choices"] = []
             event = b"data: " + orjson.dumps(chunk)
         told = self._take_ending(chunk)
         if choice is None:
-            return told + (self._named_event(event, chunk) if self._shows_usage or counts is None else b"")
+            is_told = counts is None or (self._shows_usage and not self._owes_usage)
+            return told + (self._named_event(event, chunk) if is_told else b"")
         brought = brings_content(choice)
         if self._take_choices(chunk):
             if brought and counts is None and all(map(is_empty, chunk["choices"])):
@@ -365,7 +375,7 @@ class OriginalStream:
         return b"".join((*told, self._owed_usage(), DONE_EVENT))
 
     def _owed_usage(self) -> bytes:
-        """Return the chunk with the counts that the client asked for, if the upstream has them elsewhere."""
+        """Return the chunk with the counts that the client asked for, unless the upstream has sent one."""
         if not (self._shows_usage and self._owes_usage):
             return b""
         chunk = {**head_of(self._chunks.last), "model": self._reply.model, "choices": []}

@@ -78,7 +78,7 @@ def to_message(completion: Any, reply: Reply) -> Answered:
         target.close()
         notes = tuple(assembly.notes)
         content = Content(collector.blocks, collector.output_size, notes, assembly.has_tools, assembly.has_cut_call)
-    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, content.size)
+    usage = to_usage(counts, reply, content.size) if counts else estimated_usage(reply.input_estimate, content.size)
     usage["service_tier"] = to_tier(completion)
     message = empty_message(reply, usage)
     message["content"] = content.blocks

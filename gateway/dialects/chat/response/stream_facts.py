@@ -62,7 +62,8 @@ class StreamFacts:
 
     def usage(self, counts: UpstreamCounts | None, reply: Reply, output_size: int) -> dict[str, Any]:
         """Return Anthropic's `usage`; without a count, an estimate from `output_size` in bytes."""
-        usage = estimated_usage(reply.input_estimate, output_size) if counts is None else to_usage(counts, reply)
+        estimate = reply.input_estimate
+        usage = estimated_usage(estimate, output_size) if counts is None else to_usage(counts, reply, output_size)
         usage["service_tier"] = to_tier(self.last_chunk)
         return usage
 

@@ -8,6 +8,7 @@ Passing them through instead doubles Claude Code's context meter.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal
 
 from gateway.dialects.reply import Reply
@@ -112,10 +113,23 @@ def read_counts(counts: Mapping[str, Any]) -> UpstreamCounts:
     )
 
 
-def to_usage(counts: UpstreamCounts, reply: Reply) -> dict[str, Any]:
-    """Convert to Anthropic's `usage`. A prompt that was not counted is estimated: no prompt is empty."""
+def is_readable(usage: object, *, has_output: bool) -> bool:
+    """Return whether a client of chat completions reads the whole count in a `usage` as it is written."""
+    told = to_mapping(usage)
+    read, written, total = told.get("prompt_tokens"), told.get("completion_tokens"), told.get("total_tokens")
+    if type(read) is not int or type(written) is not int or type(total) not in (int, NoneType):
+        return False
+    return read > 0 and (written > 0 or (written == 0 and not has_output))
+
+
+def to_usage(counts: UpstreamCounts, reply: Reply, output_size: int = 0) -> dict[str, Any]:
+    """Convert to Anthropic's `usage`. A prompt that was not counted is estimated: no prompt is empty.
+
+    So is the output of an answer with `output_size` bytes.
+    """
     uncached = (counts.prompt or reply.input_estimate) - counts.cached - counts.written
-    usage = _usage(uncached if uncached > 0 else 0, counts.written, counts.cached, counts.output, reply.cache_ttl)
+    output = counts.output or (to_tokens(output_size) if output_size else 0)
+    usage = _usage(uncached if uncached > 0 else 0, counts.written, counts.cached, output, reply.cache_ttl)
     if counts.thinking:
         usage["output_tokens_details"] = {"thinking_tokens": counts.thinking}
     if counts.searches:

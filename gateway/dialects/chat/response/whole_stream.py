@@ -73,7 +73,7 @@ def _read_whole(piece: bytes) -> WholeText | None:
             if text:
                 texts.append(text)
                 place = _take_run(event, events, place, texts)
-        elif counts is None:
+        elif not chunk.get("usage"):
             return None
         if place == len(events):
             break

@@ -42,7 +42,9 @@ WHOLE = (
 )
 
 
-def passed(*pieces: bytes, shows_usage: bool = True) -> tuple[bytes, OriginalStream]:
+def passed(*pieces: bytes, shows_usage: bool | None = None) -> tuple[bytes, OriginalStream]:
+    """`shows_usage`: as if the client had asked for it where the upstream reports it, unless another is given."""
+    shows_usage = b'"usage"' in b"".join(pieces) if shows_usage is None else shows_usage
     stream = OriginalStream(REPLY, shows_usage=shows_usage)
     return b"".join([stream.feed(piece) for piece in pieces]) + stream.end(), stream
 
@@ -345,7 +347,7 @@ def test_calls_written_as_text_are_calls_of_a_stream_that_is_passed_on(
 
 
 def test_text_before_a_call_of_the_server_is_not_held_back_for_ever() -> None:
-    stream = OriginalStream(WITH_TOOLS, shows_usage=True)
+    stream = OriginalStream(WITH_TOOLS, shows_usage=False)
     pieces = (START, chunk({"content": "a <tool_call>{"}), chunk({"tool_calls": [CALL]}), chunk({}, "tool_calls"), DONE)
     told = b"".join([stream.feed(piece) for piece in pieces])
     assert "".join([each["choices"][0]["delta"].get("content") or "" for each in chunks_of(told)]) == "a <tool_call>{"
@@ -695,7 +697,7 @@ def test_each_choice_without_a_reason_gets_one() -> None:
 def test_content_beside_the_reason_is_not_lost_where_the_stream_fails(is_late: bool) -> None:
     error = b'data: {"error":{"message":"slow down","code":429}}\n\n'
     pieces = [START, chunk({"content": "a"}), chunk({"content": "b"}, "stop")]
-    stream = OriginalStream(REPLY, shows_usage=True)
+    stream = OriginalStream(REPLY, shows_usage=False)
     told = b"".join(map(stream.feed, pieces))
     told += stream.fail(UpstreamError("The connection broke.")) if is_late else stream.feed(error)
     sent = [each["choices"][0] for each in chunks_of(told)]
@@ -781,7 +783,7 @@ def test_piece_behind_the_end_of_its_call_does_not_begin_another() -> None:
 
 def test_calls_that_the_client_forbids_are_left_out() -> None:
     reply = replace(REPLY, forbids_calls=True)
-    stream = OriginalStream(reply, shows_usage=True)
+    stream = OriginalStream(reply, shows_usage=False)
     told = b"".join([stream.feed(piece) for piece in (START, called("a", 0, "{}"), chunk({}, "tool_calls"), DONE)])
     answer = {"choices": [{"index": 0, "message": {"content": "a", "tool_calls": [WHOLE_CALL]}}]}
     answered = to_passed_on(orjson.dumps(answer), reply)
@@ -793,7 +795,7 @@ def test_calls_that_the_client_forbids_are_left_out() -> None:
 
 
 def test_call_is_not_whole_where_a_stop_sequence_may_have_cut_it() -> None:
-    stream = OriginalStream(replace(REPLY, sent_stop_sequences=("x",)), shows_usage=True)
+    stream = OriginalStream(replace(REPLY, sent_stop_sequences=("x",)), shows_usage=False)
     pieces = (START, called("a", 0, '{"a": 1'), chunk({}, "tool_calls"), DONE)
     told = b"".join([stream.feed(piece) for piece in pieces])
     assert chunks_of(told)[-1]["choices"][0]["finish_reason"] == "length"
@@ -828,3 +830,50 @@ def test_error_that_says_nothing_is_left_out_of_json() -> None:
 def test_what_is_no_json_behind_the_end_is_left_out() -> None:
     told, stream = passed(START, chunk({"content": "Hi"}), chunk({}, "stop"), b"data: the end\n\n", DONE)
     assert (stream.failure, told.count(DONE), b"the end" in told) == (None, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (None, (7, 2)),
+        ({}, (7, 2)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, (7, 2)),
+        ({"prompt_tokens": "9", "completion_tokens": 4.0}, (9, 4)),
+        ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 9}, (9, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}, (9, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": -1, "total_tokens": 13}, (9, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": "13"}, (9, 4)),
+        ({"input_tokens": 9, "output_tokens": 4}, (9, 4)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_client_that_asked_for_usage_gets_numbers(usage: Any, counts: tuple[int, int], is_beside: bool) -> None:
+    ending = [chunk({}, "stop", usage=usage)] if is_beside else [chunk({}, "stop"), chunk(usage=usage)]
+    told, stream = passed(START, chunk({"content": "Hello"}), *ending, DONE, shows_usage=True)
+    shown = [each["usage"] for each in chunks_of(told) if each.get("usage")][-1]
+    assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]) == (*counts, sum(counts))
+    assert (stream.usage["input_tokens"], stream.usage["output_tokens"]) == counts
+
+
+def test_reason_in_front_of_content_is_kept_where_no_other_follows() -> None:
+    told, stream = passed(START, chunk({"content": "Hel"}, "length"), chunk({"content": "lo"}), DONE)
+    assert [choice["finish_reason"] for each in chunks_of(told) for choice in each["choices"]] == [
+        *[None] * 3,
+        "length",
+    ]
+    assert stream.stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("kind", ["", "tool", 5, ["function"], {}], ids=str)
+def test_call_has_a_type_that_clients_know(kind: Any) -> None:
+    call = {"index": 0, "id": "a", "type": kind}
+    told, _ = passed(START, chunk({"tool_calls": [call | {"function": {"name": "look", "arguments": "{}"}}]}), DONE)
+    assert calls_of(told)[0]["type"] == "function"
+
+
+@pytest.mark.parametrize("role", [[], {}, 5, ["assistant"]], ids=str)
+def test_role_of_another_type_is_left_out(role: Any) -> None:
+    told, stream = passed(chunk({"role": role, "content": ""}), chunk({"content": "Hello"}), chunk({}, "stop"), DONE)
+    assert stream.done
+    assert "role" not in chunks_of(told)[0]["choices"][0]["delta"]

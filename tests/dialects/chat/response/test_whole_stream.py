@@ -36,6 +36,8 @@ OF_CHOICES: list[Json] = [
     {"error": {"message": "no", "code": 503}},
     {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
 ]
+# A failure behind the answer, in the form of one server's events.
+FAILURE: Json = {"type": "error", "code": "rate_limit_exceeded", "message": "slow down"}
 DELTAS: list[Json] = [
     {},
     {"role": "assistant", "content": ""},
@@ -66,6 +68,7 @@ def mixed(draw: st.DrawFn) -> list[bytes]:
 @settings(max_examples=400)
 @example([tight(say("a")), FRAMED], sse(finish()) + DONE, False, b"")
 @example([tight(say("a")), tight(say("b")).replace(b'"b"', b'"b","c"')], sse(finish()) + DONE, False, b"")
+@example([tight(say("a"))], sse(finish(), usage(), FAILURE) + DONE, False, b"")
 def test_one_read_gives_the_answer_of_many(payloads: list[bytes], end: bytes, think_tags: bool, comment: bytes) -> None:
     events = [event + b"\n\n" for event in end.split(b"\n\n") if event]
     pieces = [comment, *[b"data: " + payload + b"\n\n" for payload in payloads], *events]
