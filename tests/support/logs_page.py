@@ -13,7 +13,6 @@ from tests.support.architecture import Module, dotted_name, read_modules
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/logs.md"
-EVENT = re.compile(r"[a-z]+(_[a-z]+)*")
 LEVELS = frozenset({"debug", "info", "warning", "error", "log"})
 # Objects in an exchange's line with fields that are logged.
 RECORD = "record"
