@@ -1,8 +1,8 @@
-"""Activity of a process for the console: its latest exchanges, without content, and counts of each ten seconds.
+"""Activity of a process for the console: its latest exchanges, without content, and counts per ten seconds.
 
-An exchange adds to a few numbers and, up to a limit a second, keeps its usage record. Once a second, outside of any
-request, these become rows and go to a store: the process's own memory, or Redis where there is one, so that any front
-end's console shows all processes. Failures have a separate limit: a busy second does not hide them.
+An exchange adds to a few numbers and, up to a limit per second, keeps its usage record. Once a second, outside of any
+request, these become rows and go to a store: the process's own memory, or Redis, so that the console of any front end
+shows all processes. Failures have a separate limit, so that a busy second does not hide them.
 """
 
 import os
@@ -33,7 +33,10 @@ NANO: Final = 1_000_000_000
 
 @dataclass(slots=True)
 class Activity:
-    """`observe` each finished exchange, and `run` it while the process works. `facts`: what it reports of itself."""
+    """Activity of this process. Call `observe` for each finished exchange, and run `run` in the background.
+
+    `kind`: `front end` or `worker`. `facts`: further fields of the process's report.
+    """
 
     store: AnyActivity
     kind: str
@@ -55,7 +58,7 @@ class Activity:
         self._due = self.clock() + PUSH_SECONDS
 
     def observe(self, record: UsageRecord) -> None:
-        """Count an exchange. Called with each one, so it does no more than that."""
+        """Count an exchange, and keep its record if there is room. Called for every exchange."""
         counts = self._counts
         kind = "live" if record.context.batch is None else "batch"
         counts[kind] = counts.get(kind, 0) + 1
@@ -105,7 +108,7 @@ class Activity:
                     self._counts[name] = self._counts.get(name, 0) + count
 
     def _taken_counts(self) -> Counts:
-        """Return the counts since the last call; of the cost in billionths of a dollar, of first contents by bucket."""
+        """Return the counts since the last call: cost in billionths of a dollar, times to first content by bucket."""
         counts, self._counts = self._counts, {}
         if unlisted := counts.get("live", 0) + counts.get("batch", 0) - len(self._rows) - len(self._failures):
             counts["unlisted"] = unlisted
@@ -120,7 +123,7 @@ class Activity:
 
 
 def to_row(at: float, record: UsageRecord, process: str) -> Row:
-    """Return the exchange as the console shows it: what its log line has, and what its attempts came to."""
+    """Return the console's row of an exchange: the fields of its log line, and the outcome of each call."""
     context = record.context
     row = exchange_fields(record)
     optional = {

@@ -1,6 +1,6 @@
-"""Stores of activity: one process's memory, and Redis for all processes. Both answer the same questions.
+"""Stores of activity with the same interface: the memory of one process, and Redis for all processes.
 
-Nothing of it is needed to serve a request, and all of it expires.
+No request needs this data, and all of it expires.
 """
 
 from collections import OrderedDict, deque
@@ -33,7 +33,7 @@ Position = str
 
 @dataclass(slots=True)
 class LocalActivity:
-    """Activity of this process alone, where there is no Redis."""
+    """Activity of this process alone, for a front end without Redis."""
 
     _rows: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=LOCAL_EXCHANGES), repr=False)
     _failures: deque[bytes] = field(default_factory=lambda: deque(maxlen=LOCAL_FAILURES), repr=False)
@@ -55,12 +55,12 @@ class LocalActivity:
         self._reports = {name: orjson.loads(report)}
 
     async def newest(self, *, failed: bool = False) -> AsyncIterator[bytes]:
-        """Yield the rows as JSON, newest first; of all exchanges, or of failures, which go further back."""
+        """Yield rows as JSON, newest first: of all exchanges, or only of failures, which reach further back."""
         for row in reversed(tuple(self._failures) if failed else [row for _, row in self._rows]):
             yield row
 
     async def since(self, position: Position) -> tuple[Position, list[bytes]]:
-        """Return the rows after a position, oldest first, and the new position. An empty position: none, from now."""
+        """Return the rows after a position, oldest first, and the new position. An empty position returns no rows."""
         after = int(position) if position.isdecimal() else self._count
         return str(self._count), [row for number, row in self._rows if number > after]
 
@@ -97,7 +97,7 @@ class SharedActivity:
         await self.server.pipeline(commands)
 
     async def newest(self, *, failed: bool = False) -> AsyncIterator[bytes]:
-        """Yield the rows as JSON, newest first; of all exchanges, or of failures, which go further back."""
+        """Yield rows as JSON, newest first: of all exchanges, or only of failures, which reach further back."""
         keys = self.server.keys
         last, key = "+", keys.recent_failures if failed else keys.recent_exchanges
         while True:
@@ -109,7 +109,7 @@ class SharedActivity:
             last = "(" + page[-1][0].decode()
 
     async def since(self, position: Position) -> tuple[Position, list[bytes]]:
-        """Return the rows after a position, oldest first, and the new position. An empty position: none, from now."""
+        """Return the rows after a position, oldest first, and the new position. An empty position returns no rows."""
         key = self.server.keys.recent_exchanges
         if not position:
             [latest] = await self.server.pipeline([("XREVRANGE", key, "+", "-", "COUNT", 1)])
@@ -126,7 +126,7 @@ class SharedActivity:
         }
 
     async def fleet(self, now: float) -> list[dict[str, Any]]:
-        """Return the latest report of each process, and forget those that have ended."""
+        """Return the latest report of each process, and delete those of processes that have ended."""
         key = self.server.keys.fleet
         [reports] = await self.server.pipeline([("HGETALL", key)])
         found = {name: orjson.loads(report) for name, report in reports.items()}
@@ -145,7 +145,8 @@ def slots_until(now: float) -> list[int]:
 
 
 def matches(row: Row, wanted: dict[str, str]) -> bool:
-    """Return True if a row has these values. `model` may be what was asked for or what answered; `status`, `failed`."""
+    """Return True if a row has the wanted values. `model` matches the requested or the answering model; `status` may be
+    `failed`."""
     for name, value in wanted.items():
         if name == "status":
             if value == "failed" and "error" not in row:

@@ -30,7 +30,7 @@ def terminal_width() -> int:
 
 
 def to_lines(clock: str, level: str, event: dict[str, Any], to_text: Callable[[object], str]) -> str:
-    """Return the text of an event. `to_text` makes a value printable."""
+    """Return the text of an event for a terminal. `to_text` makes a value printable."""
     name = str(event.pop("event", ""))
     if name == "exchange_finished":
         text = exchange_line(clock, event, to_text)
@@ -44,7 +44,8 @@ def to_lines(clock: str, level: str, event: dict[str, Any], to_text: Callable[[o
 
 
 def exchange_line(clock: str, event: Mapping[str, Any], to_text: Callable[[object], str]) -> str:
-    """Time, status, model, tokens in→out, seconds, dollars, id; of a failure the cause in place of tokens and cost."""
+    """Return time, status, model, tokens in→out, seconds, dollars and id; for a failure its cause instead of tokens and
+    cost."""
     model = to_text(event.get("model", ""))
     model = model if len(model) <= MODEL_WIDTH else model[: MODEL_WIDTH - 1] + "…"
     taken = f"{event.get('seconds', 0.0):.1f}s"
@@ -58,7 +59,7 @@ def exchange_line(clock: str, event: Mapping[str, Any], to_text: Callable[[objec
 
 
 def dollars(cost: float | None) -> str:
-    """Dollars to six digits behind the point; nothing where no cost is known."""
+    """Format dollars with six decimals; empty if the cost is unknown."""
     return "" if cost is None else f"${cost:.6f}"
 
 

@@ -1,8 +1,9 @@
 """Buffer per-exchange counters in plain numbers, and add them to the collectors on each scrape.
 
-Each `inc` of a Prometheus counter is several calls and a lock, and a small exchange moves seven of them: a fifteenth of
-all its instructions. Here it moves some numbers of one tally, found by its labels. A scrape settles the tallies first,
-so it misses nothing; where several processes share a port, their parent reads what each has settled last.
+Each `inc` of a Prometheus counter is several calls and a lock, and a small exchange would need seven of them: a
+fifteenth of all its instructions. Instead, an exchange adds to the numbers of one tally, found by its labels. A scrape
+first adds the tallies to the collectors, so it is complete. If several processes share a port, their parent reads the
+figures that each process wrote last.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ Labels = tuple[str, str, str, int, bool, str, str | None]
 
 
 class ExchangeCounter:
-    """Finished exchanges of the same labels: sums, and times in seconds."""
+    """Tally of finished exchanges with the same labels: sums, and times in seconds."""
 
     __slots__ = (
         *("cache_read", "cache_write", "cost", "input", "output"),
@@ -129,7 +130,7 @@ def count_reply(route: str, method: str, status: int) -> None:
 
 
 def settle() -> None:
-    """Hand everything on to the collectors."""
+    """Add all buffered figures to the collectors."""
     for (model, upstream, dialect, status, is_stream, tenant, provider), tally in _exchanges.items():
         if provider is not None:
             _settle_provider(tally, upstream, _provider_label(provider), "ok" if status < FAILED else "failed")
@@ -148,7 +149,7 @@ def settle() -> None:
 
 
 async def settle_regularly() -> None:
-    """Write the figures of one of several processes periodically; run it while the process serves."""
+    """Write the figures periodically, for one of several processes. Run it while the process serves."""
     try:
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
@@ -199,7 +200,7 @@ def _provider_label(provider: str) -> str:
 
 
 def _usage_labels(tenant: str, model: str) -> tuple[str, str]:
-    """Return the labels of a tenant's use of a model, within the bounds of their numbers."""
+    """Return the tenant and model labels of a use, limited in number."""
     if tenant not in _tenants:
         if len(_tenants) >= MAX_TENANTS or len(tenant) > LONGEST_NAME:
             tenant = OTHER

@@ -28,7 +28,7 @@ LONGEST_TEMPLATE: Final = 1024
 
 
 class ExchangeLines:
-    """Write the JSON lines of exchanges that have no more than the usual fields."""
+    """JSON lines of exchanges that have only the usual fields."""
 
     __slots__ = ("_templates",)
 
@@ -36,7 +36,7 @@ class ExchangeLines:
         self._templates: dict[tuple[Any, ...], bytes] = {}
 
     def line(self, record: UsageRecord) -> bytes | None:
-        """Return the line; None for one that is to be written the long way."""
+        """Return the line, or None if the exchange has further fields and has to be written as an object."""
         context, first_content = record.context, record.first_content_seconds
         if record.error_type is not None or record.notes or record.hedge_cost or len(record.attempted) > 1:
             return None
@@ -74,7 +74,7 @@ class ExchangeLines:
 
 
 def to_template(fields: dict[str, Any]) -> bytes:
-    """Return the line as a format that takes all figures, in their order; `%.0b` takes one that the line is without."""
+    """Return the line as a format string for all values in order; `%.0b` consumes a value that this line omits."""
     pieces, figures = [], iter(FIGURES)
     for name, value in (fields | {"event": "exchange_finished", "level": "info", "timestamp": None}).items():
         if name in FIGURES:
@@ -86,7 +86,7 @@ def to_template(fields: dict[str, Any]) -> bytes:
 
 
 def exchange_fields(record: UsageRecord) -> dict[str, Any]:
-    """Return what log and console show of an exchange, without empty fields."""
+    """Return the fields of an exchange for log and console, without empty ones."""
     context = record.context
     fields: dict[str, Any] = {
         "request_id": context.request_id,
@@ -123,7 +123,7 @@ def exchange_fields(record: UsageRecord) -> dict[str, Any]:
 
 
 def _add_answer(fields: dict[str, Any], record: UsageRecord) -> None:
-    """Add what only some answers have."""
+    """Add the fields that only some answers have."""
     if record.served_model is not None:
         fields["served_model"] = record.served_model
     if record.provider is not None:

@@ -1,7 +1,7 @@
-"""Write log lines from a separate thread, so that a log that is full or stuck never delays or fails a request.
+"""Write log lines from a separate thread, so that a full or stuck log never delays or fails a request.
 
-Lines wait in a bounded buffer. What does not fit is dropped and counted; once the log can be written again, one line
-in its place says how many. A write that fails is repeated from the byte where it stopped, so no line is torn.
+Lines wait in a bounded buffer. Further lines are dropped and counted; once the log can be written again, one line
+reports their number. A failed write is continued at the byte where it stopped, so no line is torn.
 """
 
 import os
@@ -57,7 +57,7 @@ class LogWriter:
         self._thread.start()
 
     def flush(self) -> None:
-        """Ask for a write now. Returns at once."""
+        """Request a write. Returns at once."""
         self._wake.set()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
@@ -68,7 +68,7 @@ class LogWriter:
             self._thread.join(seconds)
 
     def write_waiting(self) -> None:
-        """Write all lines that wait. Blocks until they are written; while closing, only until a write fails."""
+        """Write all waiting lines. Blocks until they are written; while closing, only until a write fails."""
         self._size = 0
         lines = self._lines[:]
         del self._lines[: len(lines)]

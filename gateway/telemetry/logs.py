@@ -1,7 +1,7 @@
 """Structured logs: one JSON line per exchange, written to standard output by a thread (`log_writer`).
 
-Nothing that a client or an upstream wrote is logged but ids, names and numbers. Logging never raises, for any
-value, and no value can be mistaken for a separate line or field.
+From clients and upstreams, only ids, names and numbers are logged. Logging never raises, for any value, and no value
+can be mistaken for a separate line or field.
 """
 
 import atexit
@@ -46,9 +46,9 @@ LONGEST_TEMPLATE = 200
 
 
 def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> LogWriter:
-    """Log to standard output, from now until the process ends.
+    """Log to standard output until the process ends, including the logs of libraries.
 
-    `auto` is made for a person on a terminal, JSON anywhere else. What libraries log goes the same way.
+    `auto` selects `console` on a terminal and `json` elsewhere.
     """
     # Started with standard output closed, there is none; descriptor 1 may soon be a client's socket.
     descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
@@ -84,7 +84,7 @@ class LibraryHandler(logging.Handler):
 
 
 def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
-    """Log an error that nothing can catch, as in a finalizer. Python itself would print the repr of the object."""
+    """Log an error that cannot be caught, such as one in a finalizer. Python itself would print the repr of the object."""
     LOG.error("error_ignored", **({} if found.exc_value is None else describe(found.exc_value)))
 
 
@@ -110,9 +110,9 @@ def _to_bound_logger(level: int, render: Render) -> type[structlog.typing.Filter
 
 
 def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None) -> None:
-    """Log the one line of an exchange, without empty fields. Its level shows which party caused a failure.
+    """Log the line of an exchange, without empty fields. Its level depends on the party at fault.
 
-    With `redact` the line of a failure has the upstream's message too.
+    With `redact`, the line of a failure includes the upstream's message.
     """
     record.context.is_logged = True
     if not record.origin and not record.upstream_words:
@@ -125,12 +125,12 @@ def log_exchange(record: UsageRecord, redact: Callable[[str], str] | None = None
 
 
 def to_printable(text: str) -> str:
-    """Return the text in one line, without characters that change how it is shown."""
+    """Return the text on one line, without characters that change how it is displayed."""
     return "".join([character if character.isprintable() else " " for character in text])
 
 
 def log_note(context: Context, note: Note) -> None:
-    """Log the reasons of losses and changes, at the level `debug`."""
+    """Log the reason of a loss or change at the level `debug`."""
     fields = {"request_id": context.request_id, "kind": note.kind, "field": note.field, "reason": note.reason}
     LOG.debug("conversion_noted", **fields)
 
@@ -139,7 +139,7 @@ LOG = structlog.get_logger()
 
 
 def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    """One processor in place of structlog's three, which take twice as long. Never raises."""
+    """Render an event as JSON. Replaces structlog's three processors, which take twice the time. Never raises."""
     now = datetime.now(UTC)
     event["level"], event["timestamp"] = method, now
     try:
@@ -153,7 +153,7 @@ def _render_json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
 
 
 def _render_console(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    """Format for people: `name=value`, with quotes around an ambiguous value. Never raises."""
+    """Render an event for people: `name=value`, with quotes around ambiguous values. Never raises."""
     return to_lines(datetime.now(UTC).strftime("%H:%M:%S"), method, dict(event), _to_text).encode()
 
 
@@ -162,7 +162,7 @@ def _render_colored(_: Any, method: str, event: MutableMapping[str, Any]) -> byt
 
 
 def _to_text(value: object) -> str:
-    """One printable word, or text in quotes with unprintable characters escaped."""
+    """Return a value as one printable word, or as quoted text with escaped control characters."""
     if isinstance(value, str):
         return value if value.isprintable() and not NEEDS_QUOTES.search(value) else repr(value)
     if isinstance(value, list | tuple):
@@ -171,7 +171,7 @@ def _to_text(value: object) -> str:
 
 
 def _to_encodable(value: object) -> object:
-    """The value as orjson can write it."""
+    """Return a value in a form that orjson can write."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list | tuple):
@@ -184,7 +184,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _to_type_name(value: object) -> str:
-    """An object is never written out: its fields may hold a prompt or a key."""
+    """Return the type's name. Objects are never written out: their fields may include a prompt or a key."""
     return f"<{type(value).__name__}>"
 
 

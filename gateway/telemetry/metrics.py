@@ -1,7 +1,4 @@
-"""Prometheus collectors. Labels come from closed sets.
-
-What every request moves is fed by `gateway.telemetry.counters`.
-"""
+"""Prometheus collectors. Labels come from closed sets. `counters` feeds those that change with every request."""
 
 import os
 from bisect import bisect_right
@@ -41,7 +38,7 @@ LONG_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 
 
 class BeforeScrape(Collector):
-    """Steps to be taken before the collectors are read: it is registered first, so it is asked first."""
+    """Steps to run before the collectors are read. Registered first, so that it is collected first."""
 
     def __init__(self) -> None:
         self.steps: list[Callable[[], None]] = []
@@ -59,7 +56,7 @@ class CountedHistogram(Histogram):
     """A histogram that takes many observations at once."""
 
     def add(self, values: list[float]) -> None:
-        """Add values, which are sorted in place. Those below 0 count as 0."""
+        """Add values, and sort them in place. Values below 0 count as 0."""
         for bucket, count in zip(self._buckets, bucket_counts(values, self._upper_bounds), strict=True):
             if count:
                 bucket.inc(count)
@@ -67,7 +64,7 @@ class CountedHistogram(Histogram):
 
 
 def bucket_counts(values: list[float], bounds: Sequence[float]) -> list[int]:
-    """Return how many values are in each bucket. Sorts them in place; the last bound is infinite."""
+    """Return the number of values in each bucket. Sorts them in place; the last bound must be infinite."""
     values.sort()
     ends = [bisect_right(values, bound) for bound in bounds]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
@@ -215,12 +212,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def render_metrics() -> bytes:
-    """The exposition text; over all processes of this host when prometheus_client runs in its multiprocess mode."""
+    """Return the exposition text: of all processes of this host in prometheus_client's multiprocess mode."""
     return generate_latest(REGISTRY)
 
 
 def merged_metrics(directory: str, pids: Mapping[str, int]) -> bytes:
-    """`pids`: the children by their places."""
+    """Return the merged exposition text of several processes. `pids`: process ids by the place of the child."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
     registry.register(ProcessCollector(lambda: {"parent": os.getpid(), **pids}))
@@ -229,7 +226,7 @@ def merged_metrics(directory: str, pids: Mapping[str, int]) -> bytes:
 
 @contextmanager
 def before_scrape(step: Callable[[], None]) -> Iterator[None]:
-    """Take the step before each scrape while the context is open."""
+    """Run the step before each scrape, while the context is open."""
     BEFORE_SCRAPE.steps.append(step)
     try:
         yield
@@ -250,9 +247,9 @@ SAVED_INPUT, SAVED_OUTPUT = CACHE_SAVED_TOKENS.labels("input"), CACHE_SAVED_TOKE
 
 
 def create_series(collector: Counter | Gauge | Histogram, *labels: Sequence[str]) -> None:
-    """Create the series of a closed set of labels at 0, so that a ratio is 0 and not without data.
+    """Create the series of closed sets of labels with the value 0, so that ratios start at 0 instead of without data.
 
-    `labels`: the values of each label, of which all combinations are created.
+    `labels`: values of each label; all combinations are created.
     """
     for combination in product(*labels):
         collector.labels(*combination)

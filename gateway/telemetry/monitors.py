@@ -27,7 +27,7 @@ REDIS_TIMEOUT: Final = 2.0
 
 
 async def watch_loop(every: float = LAG_SECONDS) -> None:
-    """Measure how late a timer fires: what any request waits for, beside its own work."""
+    """Measure how late a timer fires, which is the delay that the event loop adds to any request."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + every
@@ -37,10 +37,11 @@ async def watch_loop(every: float = LAG_SECONDS) -> None:
 
 @dataclass(slots=True)
 class RedisMonitor:
-    """Write to the Redis that holds batches every REDIS_SECONDS. `problem` is why it took no write last time.
+    """Write to the Redis of the batches every REDIS_SECONDS. `problem`: reason why the last write failed, None if it
+    did not.
 
-    Front ends do this too, so that an outage shows with no worker running. A write also finds out that the server has
-    become a replica, which still answers reads, and so leads to the new primary.
+    Front ends do this too, so that an outage shows without a worker. A write also detects that the server has become a
+    replica, which still answers reads, and then reconnects to the new primary.
     """
 
     server: RedisServer
@@ -71,7 +72,7 @@ class RedisMonitor:
             metrics.REDIS_MEMORY.labels("limit").set(facts.maxmemory)
 
     def _note(self, problem: str | None) -> None:
-        """Set the gauge, and log what has changed."""
+        """Set the gauge, and log a change."""
         metrics.REDIS_UP.set(problem is None)
         if problem == self.problem:
             return

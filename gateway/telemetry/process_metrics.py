@@ -1,6 +1,6 @@
-"""Memory, CPU time, file descriptors and age of processes, as Linux shows them in /proc.
+"""Memory, CPU time, file descriptors and age of processes, read from Linux's /proc.
 
-prometheus_client's own `process_*` are of one process and are missing where several share a port; these have the
+prometheus_client's own `process_*` metrics cover one process, and are missing in its multiprocess mode. These have the
 process as a label: its place among the children, or `parent`.
 """
 
@@ -44,7 +44,7 @@ class ProcessCollector(Collector):
 
 
 def read_process(pid: int, proc: Path = PROC) -> tuple[float, float, float, float] | None:
-    """Return the figures of a process; None if it has ended, or where there is no /proc."""
+    """Return the figures of a process; None if it has ended, or on a system without /proc."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
         pages = int((proc / str(pid) / "statm").read_text().split()[1])
@@ -61,7 +61,7 @@ def read_process(pid: int, proc: Path = PROC) -> tuple[float, float, float, floa
 
 @lru_cache(maxsize=4)
 def _boot_time(proc: Path) -> float:
-    """Raises ValueError where it is not shown."""
+    """Return the boot time in Unix seconds. Raises ValueError if /proc does not show it."""
     for line in (proc / "stat").read_text().splitlines():
         if line.startswith("btime "):
             return float(line.split()[1])

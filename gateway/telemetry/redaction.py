@@ -144,12 +144,12 @@ class Redactor:
         self._name = lru_cache(maxsize=1024)(self._without_secrets)
 
     def text(self, text: str) -> str:
-        """A message without secrets, private addresses and file paths."""
+        """Return a message without secrets, private addresses and file paths."""
         parts = LINK.split(self._without_secrets(text))
         return "".join([self._link(part) if at % 2 else self._plain(part) for at, part in enumerate(parts)])
 
     def error(self, error: GatewayError) -> None:
-        """Redact what a client is shown of a failure, in place."""
+        """Redact the parts of a failure that clients see, in place."""
         error.message = self.text(error.message[:MAX_MESSAGE])
         error.args = (error.message,)
         error.provider = self.name(error.provider)
@@ -161,7 +161,7 @@ class Redactor:
             error.relayed = self.value(error.relayed)
 
     def value(self, value: Any) -> Any:
-        """JSON without them, in its keys' values at any depth."""
+        """Return a JSON value with redacted texts, at any depth. Keys of objects stay."""
         match value:
             case str():
                 return self.text(value)
@@ -173,15 +173,15 @@ class Redactor:
                 return value
 
     def name(self, text: str | None) -> str | None:
-        """The name of a model, a provider or an answer, which may look like a path: only secrets are removed."""
+        """Redact the name of a model or provider. It may look like a path, so only secrets are removed. Cached."""
         return None if text is None else self._name(text[:MAX_NAME])
 
     def identifier(self, text: str | None) -> str | None:
-        """Redact the id of one answer as a name, but without keeping it: no other answer has it."""
+        """Redact the id of an answer, as `name` does but without caching: every answer has a new id."""
         return None if text is None else self._without_secrets(text[:MAX_NAME])
 
     def listed(self, text: str) -> str:
-        """Redact the id or name of a listed model. It may be long and look like a path: only secrets are removed."""
+        """Redact the id or name of a listed model. It may be long and look like a path, so only secrets are removed."""
         return self._without_secrets(text)
 
     def _plain(self, text: str) -> str:
@@ -189,7 +189,7 @@ class Redactor:
         return UNSAFE.sub(REMOVED, text if self._hosts is None else self._hosts.sub(REMOVED, text))
 
     def _link(self, text: str) -> str:
-        """A link to a public site, without a query that holds a credential."""
+        """Return the link if it leads to a public site, without a query that contains a credential."""
         link = text.rstrip(LINK_END)
         end = text[len(link) :]
         try:
@@ -216,7 +216,7 @@ class Redactor:
         return "".join([*kept, text[end:]])
 
     def _is_free(self, name: bytes) -> bool:
-        """Return whether no secret can be in a name. Quick for new ones too: every answer has a new id."""
+        """Return True if a name cannot contain a secret. Fast for new names too, since every answer has a new id."""
         for grams, windows in self._sieves:  # noqa: SIM110 `all` of a generator takes 2,500 instructions more, of 8,500
             if not grams.isdisjoint(windows(len(name))(name)):
                 return False
@@ -240,7 +240,7 @@ def is_secret(value: str) -> bool:
 
 
 def forms_of(secret: str) -> set[str]:
-    """Return the forms of a secret in a message, in lower case: base64 at each of its three possible alignments."""
+    """Return the forms in which a secret may occur in a message, in lower case. Base64 has three possible alignments."""
     raw = secret.encode("utf-8", "surrogateescape")
     escaped = orjson.dumps(raw.decode("utf-8", "replace"))[1:-1].decode()
     forms = {secret, escaped, escaped.replace("/", "\\/"), html.escape(secret), raw.hex()}
@@ -266,7 +266,7 @@ def common_run(text: str, at: int, form: str, offset: int) -> tuple[int, int] | 
 
 
 def needed_run(form: str) -> int:
-    """Return how many characters text shares with a form where they are removed, unless the text is cut there."""
+    """Return the length of a shared run from which it is removed, unless the text is cut there."""
     return min(LONG_RUN, max(PIECE, len(form) * 3 // 4))
 
 
@@ -294,7 +294,7 @@ def to_windows(gram: int, step: int, length: int) -> Callable[[bytes], tuple[byt
 
 
 def is_public(target: SplitResult) -> bool:
-    """Return whether an address is of the public web: a domain, no user, no explicit port. Raises ValueError."""
+    """Return True for an address of the public web: a domain, no user, no explicit port. Raises ValueError."""
     host = target.hostname or ""
     domain = host.rpartition(".")[2]
     return (

@@ -33,7 +33,7 @@ SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 class CountingExporter(SpanExporter):
-    """Counts what leaves the queue, and what the collector did not take."""
+    """Exporter that counts exported spans, and those that the collector refused."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -54,7 +54,7 @@ class CountingExporter(SpanExporter):
 
 
 class SpanExport:
-    """Takes finished spans, from the event loop; a thread of the SDK sends them."""
+    """Queue of finished spans, filled from the event loop; a thread of the SDK sends them."""
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         made = exporter or OTLPSpanExporter(compression=Compression.Gzip, timeout=DEADLINE_SECONDS)
@@ -87,7 +87,7 @@ class SpanExport:
         self._processor.on_end(readable)
 
     def close(self) -> None:
-        """Send what waits, within the deadline."""
+        """Send the waiting spans, within the deadline."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:

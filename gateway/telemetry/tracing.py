@@ -1,11 +1,10 @@
-"""Spans of exchanges, made from finished usage records, so that only an exchange that is exported costs anything.
+"""Spans of exchanges, built from finished usage records, so that only exported exchanges cost anything.
 
-A request has its ids from the start, since the upstream gets our span as its parent. The decision to export comes at
-the end: exchanges with a sampled trace, every failure, and the slowest percent. Names and attributes are Anthropic's
-own, as its API and its SDKs write them (beta, 2026-10), so that one dashboard fits both; other names are under
-`dragoman.`.
+A request gets its ids at the start, since the upstream receives the gateway's span as its parent. The export is decided
+at the end: sampled traces, every failure, and the slowest percent. Names and attributes are Anthropic's, as its API and
+SDKs write them (beta, 2026-10), so that one dashboard fits both; others have the prefix `dragoman.`.
 
-Nothing here imports OpenTelemetry. No span holds a prompt, an answer, or the value of a header.
+This module does not import OpenTelemetry. No span contains a prompt, an answer, or the value of a header.
 """
 
 import secrets
@@ -49,14 +48,14 @@ class SpanData:
 
 @dataclass(slots=True)
 class Durations:
-    """The latest durations, in order of arrival and of length."""
+    """The latest durations, both in order of arrival and sorted."""
 
     _latest: list[float] = field(default_factory=list)
     _sorted: list[float] = field(default_factory=list)
     _place: int = 0
 
     def is_slow(self, seconds: float) -> bool:
-        """Add one, and return True if it is among the slowest percent."""
+        """Add a duration, and return True if it is among the slowest percent."""
         known = self._sorted
         slow = len(known) >= ENOUGH and seconds > known[int(len(known) * (1 - SLOW_SHARE))]
         if len(self._latest) < WINDOW:
@@ -71,7 +70,8 @@ class Durations:
 
 @dataclass(slots=True)
 class Tracer:
-    """`ratio`: share of the traces that no client has begun. `upstream`: which upstreams get a `traceparent`."""
+    """Tracer of a process. `ratio`: share of exported traces that were not started by a client. `upstream`: upstreams
+    that get a `traceparent`."""
 
     export: Callable[[SpanData], None]
     ratio: float = 0.05
@@ -82,7 +82,7 @@ class Tracer:
     _durations: Durations = field(default_factory=Durations)
 
     def begin(self, context: Context, request: Mapping[str, Any] | None = None) -> None:
-        """Give the context its place in a trace, once, and note what was asked for."""
+        """Place the context in a trace, once, and note the parameters of the request."""
         if context.trace is None:
             trace_id, parent_id, is_sampled = read_parent(context.trace_parent)
             if context.batch is not None or not trace_id:
@@ -93,11 +93,11 @@ class Tracer:
             context.trace.attributes = to_request_attributes(request)
 
     def propagates_to(self, vendor: str) -> bool:
-        """OpenRouter has no use for our ids, and gets none unless asked for."""
+        """Return True if an upstream gets a `traceparent`. OpenRouter does not use it, and gets it only on request."""
         return self.upstream == "on" or (self.upstream == "auto" and vendor != "openrouter")
 
     def observe(self, record: UsageRecord) -> None:
-        """Export the spans of a finished exchange, if it is one of those."""
+        """Export the spans of a finished exchange, if it is selected."""
         context = record.context
         is_slow = self._durations.is_slow(record.duration_seconds)
         if context.trace is None:
@@ -129,7 +129,7 @@ class Tracer:
         )
 
     def observe_request(self, context: Context, name: str, status: int, seconds: float, found: Attributes) -> None:
-        """Export the span of a request that is no exchange: a count, or the creation of a batch."""
+        """Export the span of a request without an exchange: a token count, or the creation of a batch."""
         self.begin(context)
         trace = context.trace
         assert trace is not None
@@ -153,7 +153,7 @@ class Tracer:
         )
 
     def _calls_of(self, record: UsageRecord, trace: Trace, started: int, ended: int) -> list[SpanData]:
-        """Return a span for each call; the last one that was answered lasts until the end of the answer."""
+        """Return a span for each call. The last answered call lasts until the end of the answer."""
         spans = []
         for number, call in enumerate(record.attempted):
             if not call.span_id:
@@ -189,7 +189,7 @@ class Tracer:
 
 
 def read_parent(header: str | None) -> tuple[str, str, bool]:
-    """Return trace id, span id and the sampled flag of a `traceparent`; empty ids for one that is not valid."""
+    """Return trace id, span id and sampled flag of a `traceparent`; empty ids if it is not valid."""
     parts = (header or "").split("-")
     if len(parts) < 4 or len(parts[0]) != 2 or parts[0] == "ff" or (parts[0] == "00" and len(parts) != 4):
         return "", "", False
@@ -202,14 +202,14 @@ def read_parent(header: str | None) -> tuple[str, str, bool]:
 
 
 def status_of(status: int, error_type: str | None) -> Status:
-    """A client that left is no failure, and no success either."""
+    """Return the span's status. A client that left is neither a failure nor a success."""
     if status == CLIENT_GONE:
         return "unset"
     return "ok" if error_type is None else "error"
 
 
 def to_request_attributes(request: Mapping[str, Any]) -> Attributes:
-    """Return a request's parameters, without content."""
+    """Return the attributes of a request's parameters, without content."""
     found: Attributes = {}
     thinking, effort = request.get("thinking"), (request.get("output_config") or {})
     values: dict[str, Any] = {
@@ -239,7 +239,7 @@ def of_context(context: Context) -> Attributes:
 
 
 def attributes_of(record: UsageRecord, trace: Trace) -> Attributes:
-    """The attributes of an exchange. `gen_ai.usage.input_tokens` includes what caches read and wrote."""
+    """Return the attributes of an exchange. `gen_ai.usage.input_tokens` includes tokens that caches read and wrote."""
     cached = record.cache_read_tokens + record.cache_write_tokens
     values: dict[str, Any] = {
         "gen_ai.operation.name": "chat",

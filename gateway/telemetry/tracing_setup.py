@@ -1,4 +1,4 @@
-"""Set-up of tracing: on where OpenTelemetry's own variables name a collector and `dragoman[otel]` is installed."""
+"""Set-up of tracing: enabled if OpenTelemetry's variables name a collector and `dragoman[otel]` is installed."""
 
 import asyncio
 import importlib
@@ -22,7 +22,7 @@ EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 
 @asynccontextmanager
 async def open_tracer(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[Tracer | None]:
-    """Yield a tracer, or None without tracing. Leaving it sends the waiting spans, for some seconds at most."""
+    """Yield a tracer, or None if tracing is off. On exit, waiting spans are sent, for some seconds at most."""
     if not is_wanted(environment):
         yield None
         return
@@ -40,7 +40,7 @@ async def open_tracer(settings: Settings, environment: Mapping[str, str]) -> Asy
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Return whether traces are configured, and log why they cannot be exported."""
+    """Return True if traces are configured and can be exported. Log the reason if they cannot."""
     if not any(environment.get(name) for name in ENDPOINTS) or environment.get(DISABLED, "").lower() == "true":
         return False
     if any(environment.get(name) == "grpc" for name in PROTOCOLS):

@@ -1,4 +1,4 @@
-"""The usage record: one value an exchange fills, read by logs, metrics and calibration."""
+"""The usage record: one value that an exchange fills, and that logs, metrics, budgets and calibration read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ CLIENT_GONE = 499
 
 @dataclass(slots=True)
 class Attempted:
-    """One call of an exchange. `outcome` for people: a status, or a word; `kind` for metrics: of a closed set."""
+    """One call of an exchange. `outcome`: status or word for people. `kind`: outcome for metrics, from a closed set."""
 
     upstream: str
     outcome: str
@@ -74,5 +74,5 @@ class UsageRecord:
     cache: str = ""
 
     def attempts_line(self) -> str:
-        """Return the calls so far, in their order: `a 503 0.21s, b 200 1.30s`."""
+        """Return the calls so far, in order: `a 503 0.21s, b 200 1.30s`."""
         return ", ".join([f"{one.upstream} {one.outcome} {one.seconds:.2f}s" for one in self.attempted])
