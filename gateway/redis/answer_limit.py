@@ -1,6 +1,8 @@
-"""Limits how long a request waits for Redis: each call for a bounded time, and no call for a while after one without an
-answer, so that only the requests of the first moment wait for a server that is frozen or cut off. Time in which this
-process could not read replies does not count.
+"""Limit how long a request waits for Redis.
+
+Each call has a maximum duration, and after a call without an answer no call is made for a while. So only the requests
+of the first moment wait for a server that is frozen or cut off. Time in which this process could not read replies does
+not count.
 """
 
 import time
@@ -22,7 +24,7 @@ TOLERANCE: Final = Tolerance(failures=1, within=0.0, open_seconds=2.0)
 
 @dataclass(slots=True)
 class AnswerLimit:
-    """Limit of waiting for one server. Processes without clients, such as workers, use none."""
+    """Limit for one server. Processes without clients, such as workers, use none."""
 
     seconds: float = ANSWER_SECONDS
     clock: Callable[[], float] = time.monotonic
@@ -33,7 +35,7 @@ class AnswerLimit:
 
     @asynccontextmanager
     async def call(self, extra_seconds: float = 0.0) -> AsyncIterator[None]:
-        """Raises StoreAway if there is no answer in time, or was none a moment ago."""
+        """Limit the calls in this context. Raises StoreAway without an answer in time, or shortly after such a call."""
         if not self.breaker.admits():
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
         sent_at = self.clock()

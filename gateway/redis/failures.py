@@ -1,9 +1,9 @@
-"""Mapping of Redis failures: a 503 or 529 with `retry-after` for the client, a reason for the operator.
+"""Map Redis failures to a 503 or 529 with `retry-after` for clients, and to a reason for operators.
 
-Refusals and connection failures become StoreAway, or Overloaded when memory is full. Only errors caused by a bug of
-ours stay unchanged, and end as a 500 and a line in the log.
+Refusals and connection failures become StoreAway, or Overloaded if memory is full. Errors that only a bug of the
+gateway causes stay unchanged, and end as a 500 and a log line.
 
-A reason holds no key, argument, address or password, so logs and readiness probes may show it.
+A reason contains no key, argument, address or password, so logs and readiness probes may show it.
 """
 
 import asyncio
@@ -94,10 +94,10 @@ _OUR_MISTAKE: Final = re.compile(
 
 @contextmanager
 def redis_failures() -> Iterator[None]:
-    """Turn what redis-py raises into StoreAway or Overloaded; leave what only a mistake of ours provokes.
+    """Convert redis-py's errors to StoreAway or Overloaded, except those that only a bug of the gateway causes.
 
-    Raises CancelledError for a cancellation that the library has swallowed: it sends by `asyncio.wait_for`, which
-    before Python 3.12 drops one that arrives when everything has been sent.
+    Raises CancelledError for a cancellation that the library swallowed: it sends with `asyncio.wait_for`, which before
+    Python 3.12 drops one that arrives after everything has been sent.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -119,7 +119,7 @@ def redis_failures() -> Iterator[None]:
 
 
 async def replies_of(pipeline: Pipeline) -> list[Any]:
-    """Send the pipeline. Raises the first refusal as it is: redis-py would quote the command in it."""
+    """Send the pipeline. Raises the first refusal unchanged: redis-py would quote the command in it."""
     replies: list[Any] = await pipeline.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, Exception):
@@ -128,7 +128,8 @@ async def replies_of(pipeline: Pipeline) -> list[Any]:
 
 
 def code_of(error: Exception) -> str | None:
-    """The code that begins a server's refusal; None for a failure without one: no connection, no answer in time."""
+    """Return the code at the start of a server's refusal; None for a failure without one (no connection, no answer in
+    time)."""
     error = _root_of(error)
     status = getattr(error, "status_code", None)
     if status is not None and status != "ERR":
@@ -145,7 +146,7 @@ def code_of(error: Exception) -> str | None:
 
 
 def reason_of(error: Exception) -> str:
-    """One line for an operator: the code and what it means."""
+    """Return one line for an operator: the code and its meaning."""
     error = _root_of(error)
     code = code_of(error)
     if code is None:
@@ -159,7 +160,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _root_of(error: Exception) -> Exception:
-    """redis-py wraps what it meets while it connects, and what a Cluster's last node has said."""
+    """Return the underlying error: redis-py wraps errors of connecting, and the last error of a Cluster's node."""
     while isinstance(error.__cause__, RedisError | RedisClusterException):
         error = error.__cause__
     return error
@@ -207,6 +208,6 @@ def _cause_of(error: RedisConnectionError) -> str:
 
 
 def _quoted(error: Exception) -> str:
-    """The server's own words, up to where it repeats the command."""
+    """Return the server's message, up to where it repeats the command."""
     text = str(error).partition(", with args")[0].partition(" script: ")[0]
     return "".join([letter for letter in text if letter.isprintable()])[:QUOTED_LENGTH]

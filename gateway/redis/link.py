@@ -56,7 +56,8 @@ IGNORED: Final = IgnoredReply()
 
 @dataclass(frozen=True, slots=True)
 class PackedCall:
-    """A script, its keys and first arguments, packed once for many calls. `arguments`: number of a call's own."""
+    """A script with its keys and first arguments, packed once for many calls. `arguments`: number of arguments per
+    call."""
 
     script: LuaScript
     keys: tuple[str, ...] = field(repr=False)
@@ -76,16 +77,17 @@ class PackedCall:
 
 
 def pack(command: tuple[Argument, ...]) -> bytes:
-    """Return a command as it is sent."""
+    """Return a command in wire form."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
     return packed
 
 
 class Link:
-    """Calls to one server. The connection is opened by the first call, and again by the next one after it has ended.
+    """Calls to one server. The first call opens the connection; a call after its end opens it again.
 
-    After a failure no call is made for a while (`silence`), which also bounds how often it connects. `scripts` are
-    loaded on each connection: the server may be new, and a call that it does not know takes effect later than others.
+    After a failure no call is made for a while (`silence`), which also limits how often it connects. `scripts` are
+    loaded on each connection: the server may be new, and a call of an unknown script would take effect later than
+    others.
     """
 
     def __init__(self, redis: Redis, silence: SilenceLimit, scripts: Sequence[LuaScript] = ()) -> None:
@@ -112,21 +114,21 @@ class Link:
                 return await call.script.evaluate(self, call.keys, (*call.constants, *values))
 
     def send(self, receiver: Receiver, call: PackedCall, values: tuple[Argument, ...]) -> bool:
-        """Have the receiver get the script's reply, or a RedisError. Return False, and send nothing, unless it can be
-        sent at once. Never waits."""
+        """Send the call, and pass the script's reply or a RedisError to the receiver. Return False if it cannot be sent
+        at once; then nothing is sent. Never waits."""
         if self._wire is None or self.silence.is_away or len(self._wire.waiting) >= MAX_WAITING:
             return False
         self._wire.send(receiver, call.pack(values))
         return True
 
     async def open(self) -> None:
-        """Connect before the first call. Raises StoreAway."""
+        """Connect ahead of the first call. Raises StoreAway."""
         async with self.silence.call():
             with redis_failures():
                 await self._open()
 
     async def drain(self) -> None:
-        """Wait for the replies to everything that has been sent, or for the end of the connection."""
+        """Wait for the replies to all calls, or for the end of the connection."""
         if self._wire is not None and self._wire.waiting:
             with suppress(RedisError):
                 await self._sent(pack(("PING",)))
@@ -164,13 +166,13 @@ class Link:
                 self._wire.send(IGNORED, pack(("SCRIPT", "LOAD", script.source)))
 
     def ended(self, wire: "_Wire") -> None:
-        """Take note of the end of a connection."""
+        """Note the end of a connection."""
         if self._wire is wire:
             self._wire = None
 
 
 class _Wire(asyncio.Protocol):
-    """An open connection, taken over from redis-py once it is ready for commands. `waiting`: calls without a reply."""
+    """An open connection, taken over from redis-py once it is ready. `waiting`: calls without a reply."""
 
     def __init__(self, link: Link, connection: Any) -> None:
         self.loop = asyncio.get_running_loop()
@@ -194,7 +196,7 @@ class _Wire(asyncio.Protocol):
             self._look_later = self.loop.call_later(self._link.silence.seconds / LOOKS, self._look)
 
     def lose(self, error: RedisError) -> None:
-        """End the connection. Calls that wait fail with an error like this."""
+        """End the connection. Waiting calls fail with this kind of error."""
         self._link.ended(self)
         self._transport.abort()
         if self._look_later is not None:
@@ -233,7 +235,7 @@ class _Wire(asyncio.Protocol):
         self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def _look(self) -> None:
-        """Count a look once, however late it is: time in which the loop was too busy to read does not count."""
+        """Count one step of waiting, however late: time in which the loop was too busy to read does not count."""
         self._look_later = None
         if not self.waiting:
             return

@@ -1,7 +1,7 @@
-"""A timeout for replies that does not count the time in which this process was too busy to read them.
+"""Timeout for replies that does not count the time in which this process was too busy to read them.
 
-A paused or starved process finds its timers over before it has read replies that arrived long ago. With asyncio's own
-timeout, it would take that for an outage of the server.
+In a paused or starved process, timers expire before replies that arrived long ago have been read. With asyncio's own
+timeout, that would look like an outage of the server.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ def within(seconds: float) -> AbstractAsyncContextManager[None]:
 async def waiting(ends_at: Callable[[], float], seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError after `ends_at`, a time of the event loop that may move, plus the time lost to other work.
 
-    `seconds` is the usual length; an eighth of it is between two looks at how late the loop is.
+    `seconds`: the usual duration. The delay of the loop is checked eight times in it.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -44,7 +44,7 @@ async def waiting(ends_at: Callable[[], float], seconds: float) -> AsyncIterator
 
 @dataclass(slots=True)
 class _Watch:
-    """Timer of one call. `again`: cancellations beyond that of `timeout`."""
+    """Timer of one call. `again`: number of repeated cancellations, beyond that of `timeout`."""
 
     ends_at: Callable[[], float]
     every: float
@@ -79,7 +79,7 @@ class _Watch:
             self._handle = loop.call_later(CANCEL_AGAIN_SECONDS, self._insist)
 
     def _insist(self) -> None:
-        """Cancel again what has swallowed the cancellation: redis-py may, once, before Python 3.12."""
+        """Cancel again after a swallowed cancellation: redis-py may swallow one, before Python 3.12."""
         self.again += 1
         self.task.cancel()
         self._handle = asyncio.get_running_loop().call_later(CANCEL_AGAIN_SECONDS, self._insist)

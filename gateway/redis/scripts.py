@@ -1,10 +1,11 @@
-"""The Lua scripts: loaded from `scripts/*.lua`, run by digest, sent whole when the server does not know them.
+"""The Lua scripts: loaded from `scripts/*.lua`, run by digest, and sent in full if the server does not have them.
 
-Every script is idempotent, takes all its keys in KEYS and reads the server's clock, so that one with a lost reply is
-simply run again here. That is the only retry on the queue's connection: the client's own retries are off, since they
-would repeat any command.
+Every script is idempotent, takes all its keys in KEYS and reads the server's clock, so a script with a lost reply is
+simply run again. That is the only retry on the queue's connection: the client's own retries are off, since they would
+repeat any command.
 
-A script's shared beginning is named by its first line, `-- include: _batch`, and may include another one itself.
+The first line of a script, `-- include: _batch`, names a file that is put in front of it. That file may include another
+one.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ class LuaScript:
     sha: str
 
     async def run(self, client: Redis, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
-        """The script's reply. Raises Unavailable or Overloaded (`redis_failures`) when Redis cannot answer."""
+        """Return the script's reply. Raises StoreAway or Overloaded (`redis_failures`)."""
         with redis_failures():
             try:
                 return await self.evaluate(client, keys, arguments)
@@ -65,7 +66,7 @@ class LuaScript:
 
 
 def load(name: str) -> LuaScript:
-    """The script in `scripts/<name>.lua`, with what it includes in front."""
+    """Load `scripts/<name>.lua`, with its includes."""
     source = _source_of(name)
     return LuaScript(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 

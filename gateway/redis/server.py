@@ -1,7 +1,7 @@
-"""One Redis server, or Cluster, as the gateway uses it: commands and scripts, its clock, its state, whether it writes.
+"""One Redis server or Cluster: commands, scripts, its clock, its state, and whether it accepts writes.
 
-All reads and writes go through here, so that a failure always becomes StoreAway or Overloaded, and connections to a
-server that has stopped being primary are not used again.
+All reads and writes go through this module, so that a failure always becomes StoreAway or Overloaded, and connections
+to a server that is not primary any more are not used again.
 """
 
 import re
@@ -53,7 +53,7 @@ class ServerFacts:
 
 
 class RedisServer:
-    """`limit` bounds how long each call waits; without one, redis-py's timeouts do."""
+    """A server. `limit` limits how long each call waits; without one, redis-py's timeouts do."""
 
     def __init__(self, redis: Redis, keys: Keys | None = None, limit: AnswerLimit | None = None) -> None:
         self.redis = redis
@@ -85,12 +85,12 @@ class RedisServer:
             return await script.run(self.redis, keys, arguments)
 
     async def now(self) -> int:
-        """Milliseconds, by the server's clock: the only one that batches go by."""
+        """Return the server's time in milliseconds. Batches use no other clock."""
         [time] = await self.pipeline([("TIME",)])
         return milliseconds(time)
 
     async def facts(self) -> ServerFacts | None:
-        """Return facts, of a Cluster those of its fullest node; None where this user may not ask for them."""
+        """Return the facts of the server, or of a Cluster's fullest node; None if this user may not read them."""
         if not self._may_ask_info:
             return None
         try:
@@ -106,7 +106,7 @@ class RedisServer:
         return max(map(_to_facts, every), key=lambda facts: facts.share_in_use)
 
     async def check(self) -> ServerFacts | None:
-        """Raises Unavailable for a server that is too old."""
+        """Raises Unavailable if the server is too old."""
         facts = await self.facts()
         if facts is not None and facts.version < OLDEST_SERVER:
             needed = ".".join(map(str, OLDEST_SERVER))
@@ -114,7 +114,7 @@ class RedisServer:
         return facts
 
     async def probe(self) -> None:
-        """Write something by a script: a replica, a full disk or an ACL refuse that. Raises StoreAway or Overloaded."""
+        """Write by a script, which a replica, a full disk or an ACL refuses. Raises StoreAway or Overloaded."""
         try:
             await self.run(scripts.PROBE, (self.keys.probe,), (PROBE_MS,))
         except StoreAway as error:
@@ -123,7 +123,7 @@ class RedisServer:
             raise
 
     async def has(self, command: Command) -> bool:
-        """Return whether the server has a command, and lets this user run it."""
+        """Return True if the server has a command, and this user may run it."""
         try:
             await self.pipeline([command], near=self.keys.probe)
         except StoreAway as error:
@@ -157,7 +157,7 @@ class RedisServer:
         return await replies_of(pipeline)
 
     async def _info(self) -> list[dict[str, Any]]:
-        """Asked twice if need be: of a restarted server, every kept connection fails once."""
+        """Read INFO, twice if necessary: after a restart of the server, each kept connection fails once."""
         with redis_failures():
             try:
                 return await every_info(self.redis)
@@ -172,7 +172,7 @@ def milliseconds(time: Sequence[Any]) -> int:
 
 
 def _to_facts(info: dict[str, Any]) -> ServerFacts:
-    """Hosted servers leave some of it out."""
+    """Convert INFO, parts of which hosted servers leave out."""
     version = str(info.get("redis_version", ""))
     product = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {version or 'of no version'}"
     maxmemory = int(info.get("maxmemory", 0))

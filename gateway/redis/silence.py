@@ -1,8 +1,8 @@
-"""Limits how long a request waits for a silent server, where it can continue without the answer.
+"""Limit how long a request waits for a silent server, for requests that can continue without the answer.
 
-After a call without an answer none is made for AWAY_SECONDS, so that only the requests of the first moment wait. Calls
-that queue behind others that are answered do not count as unanswered. Time in which this process was too busy to read
-replies does not count either: a late event loop must not look like an outage. `answer_limit` limits the whole wait.
+After a call without an answer no call is made for AWAY_SECONDS, so that only the requests of the first moment wait.
+Calls that queue behind others that are answered do not count as unanswered. Neither does time in which this process was
+too busy to read replies: a late event loop must not look like an outage. `answer_limit` limits the whole wait.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ AWAY_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class SilenceLimit:
-    """`seconds` without an answer to any call end a call. Share one among the calls to a server."""
+    """Calls end after `seconds` without an answer to any call. Share one limit among all calls to a server."""
 
     seconds: float = SILENT_SECONDS
     clock: Callable[[], float] = time.monotonic
@@ -32,12 +32,12 @@ class SilenceLimit:
 
     @property
     def is_away(self) -> bool:
-        """Whether the server did not serve a call a moment ago."""
+        """Return True if the server recently did not answer."""
         return self.clock() < self._away_until
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
-        """Raises StoreAway without an answer in time, or if there was none a moment ago."""
+        """Limit the calls in this context. Raises StoreAway without an answer in time, or shortly after such a call."""
         if self.is_away:
             raise StoreAway(CANNOT_BE_REACHED, reason=NO_ANSWER)
         loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class SilenceLimit:
         self._answered_at = loop.time()
 
     def note_answer(self, at: float) -> None:
-        """Note that the server has answered at this time of the event loop."""
+        """Note an answer of the server at this time of the event loop."""
         self._answered_at = at
 
     def note_silence(self) -> None:
@@ -62,5 +62,5 @@ class SilenceLimit:
         self._away_until = self.clock() + AWAY_SECONDS
 
     def ends_at(self, begun: float) -> float:
-        """Return when a call that began then has waited for too long, unless another one is answered before."""
+        """Return when a call that began then has waited too long, unless another call is answered before."""
         return max(begun, self._answered_at) + self.seconds

@@ -1,7 +1,7 @@
-"""The forms a Redis URL may have, and the mistakes in one that would otherwise show as a wrong host or a traceback.
+"""Forms of Redis URLs, and checks for mistakes that would otherwise show as a wrong host or a traceback.
 
-A password that is not percent-encoded moves the end of the address: with a `#` or `?` in it the rest becomes a fragment
-or a query, and the gateway would talk to localhost. No message repeats the URL.
+A password that is not percent-encoded changes the rest of the address: after a `#` or `?` the rest would be a fragment
+or a query, and the gateway would connect to localhost. No message repeats the URL.
 """
 
 import re
@@ -35,7 +35,7 @@ ENCODE: Final = "percent-encode the password: @ : / ? # [ ] % as %40 %3A %2F %3F
 
 
 def check_url(url: str) -> str:
-    """Return the URL. Raises ValueError, without repeating any of it, when no server can be reached by it."""
+    """Return the URL. Raises ValueError, without repeating any part of it, if it cannot lead to a server."""
     if url == EMBEDDED:
         return url
     scheme = url.partition("://")[0]

@@ -1,5 +1,7 @@
-"""Settings from variables and a file, checked at start: `settings` has the fields, `values` what each may hold, `load`
-reads them.
+"""Settings from variables and a file, checked at start.
+
+`settings` has the fields, `values` their types and rules, and `load` reads them. `sections` and the other `*_sections`
+are the tables of gateway.toml.
 """
 
 from gateway.settings.config_file import read_config_file

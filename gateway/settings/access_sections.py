@@ -1,4 +1,4 @@
-"""The sections of gateway.toml for clients: `[[keys]]`, `[limits]` and `[identity]`, as typed values."""
+"""Sections of gateway.toml for clients: `[[keys]]`, `[limits]` and `[identity]`, as typed values."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
@@ -40,7 +40,7 @@ Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], 
 
 
 class AccessSections(BaseModel):
-    """Sections of gateway.toml about clients. Without Redis, limits are shared out among the processes of one host."""
+    """Sections of gateway.toml about clients. Without Redis, limits are divided among the processes of a host."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -59,21 +59,21 @@ class AccessSections(BaseModel):
         return FileAccess(tuple(keys), allowances, tuple(rules), self.model_groups)
 
     def budgeted(self) -> Iterator[str]:
-        """Return the names of everything that has a budget."""
+        """Return the names of all keys, scopes and rules with a budget."""
         yield from (f"key {one.name}" for one in self.keys if one.has_budget)
         yield from (f"rule {one.name}" for one in self.identity.rules if one.has_budget)
         yield from (scope for scope, one in self.limits.items() if one.has_budget)
 
 
 def is_access_section(name: str, value: object) -> bool:
-    """Return whether a key of the file is a section of this module: `keys` is also the name of a setting."""
+    """Return True if a key of the file is a section of this module. `keys` is also the name of a setting."""
     if name == "keys":
         return isinstance(value, list) and any(isinstance(one, Mapping) for one in value)
     return name in AccessSections.model_fields
 
 
 def read_access(file: ConfigFile) -> tuple[AccessSections, tuple[str, ...]]:
-    """Return the file's sections for clients, and the problems of those that cannot be used, which are left out."""
+    """Return the file's sections for clients, and their problems. Sections with problems are left out."""
     given = {name: value for name, value in file.values.items() if is_access_section(name, value)}
     try:
         sections = AccessSections(**given)

@@ -1,4 +1,4 @@
-"""Content of gateway.toml beside settings, with its place in the file."""
+"""Content of gateway.toml besides settings."""
 
 from dataclasses import dataclass, field
 

@@ -24,8 +24,10 @@ DIGEST_LENGTH: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """`problems` names variables that are not set, `unset` the keys with one. `variables`: all that the file
-    refers to. `digest` is of the values, so that a variable's change shows.
+    """`problems`: lines about unset variables. `unset`: locations that refer to one. `variables`: all variables in the
+    file.
+
+    `digest` is of the values, so that a change of a variable shows.
     """
 
     path: str = ""
@@ -52,7 +54,7 @@ class ConfigFile:
 
 
 def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
-    """The file named by GATEWAY_CONFIG, or ./gateway.toml where there is one. Raises SettingsError."""
+    """Read the file named by GATEWAY_CONFIG, or ./gateway.toml if it exists. Raises SettingsError."""
     named = environment.get("GATEWAY_CONFIG")
     path = Path(named or DEFAULT_PATH)
     if not named and not path.is_file():
@@ -82,14 +84,14 @@ def read_config_file(environment: Mapping[str, str]) -> ConfigFile:
 
 
 def to_dotted(location: Location) -> str:
-    """Return the key as it is written in TOML; positions in a list are left out."""
+    """Return a location as written in TOML, without positions in lists."""
     return ".".join(key if BARE_KEY.fullmatch(key) else f'"{key}"' for key in location if not key.isdigit())
 
 
 def _expand(
     value: Any, environment: Mapping[str, str], location: Location, problems: list[tuple[Location, str]]
 ) -> Any:
-    """`${NAME}` in every string of the file. A variable that is not set leaves the text, and is a problem."""
+    """Replace `${NAME}` in every string of the file. An unset variable leaves the text, and is a problem."""
     if isinstance(value, dict):
         return {name: _expand(inner, environment, (*location, name), problems) for name, inner in value.items()}
     if isinstance(value, list):

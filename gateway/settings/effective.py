@@ -1,6 +1,6 @@
-"""The effective settings, each with where it comes from, fit to be shown to anybody: secrets are not in them.
+"""The effective settings with their sources, for display: secrets are hidden.
 
-The rules of `gateway.settings` once more, read only: a variable beats the file, the file beats the default.
+The rules are those of `gateway.settings`: a variable beats the file, the file beats the default.
 """
 
 import difflib
@@ -26,7 +26,7 @@ NAMES_ALONE: Final = frozenset({"cache_keys"})
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`source` is a variable's name, the file's path, or `default`."""
+    """One setting. `source`: a variable's name, the file's path, or `default`."""
 
     variable: str
     value: Any
@@ -40,7 +40,7 @@ class Setting:
 
 
 def effective(settings: Settings) -> list[Setting]:
-    """Return all settings, redacted. Raises SettingsError as the settings themselves do."""
+    """Return all settings, redacted. Raises SettingsError, as loading does."""
     variables = {name.upper(): name for name, value in os.environ.items() if value.strip()}
     in_file = read_config_file(os.environ)
     found = []
@@ -76,12 +76,12 @@ def _entry(name: str, entry: str | tuple[str, str]) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """User, password and query are hidden: either may hold a key."""
+    """Return the URL without user, password and query, each of which may contain a key."""
     return re.sub(r"\?.*", f"?{HIDDEN}", re.sub(r"://[^/?#]*@", f"://{HIDDEN}@", url))
 
 
 def misspelt(environment: Mapping[str, str], in_file: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Variables that neither a setting nor the file refers to, with the one that was probably meant, or nothing."""
+    """Return variables that neither a setting nor the file refers to, with the probably intended name, or ""."""
     known = [variable for field in Settings.model_fields for variable in names_of(field)] + ["GATEWAY_CONFIG"]
     return {
         name: next(iter(difflib.get_close_matches(name, known, 1, 0.8)), "")
@@ -90,6 +90,6 @@ def misspelt(environment: Mapping[str, str], in_file: frozenset[str] = frozenset
 
 
 def config_file() -> str | None:
-    """The file that takes part, if there is one."""
+    """Return the path of the file that is read, if there is one."""
     named = os.environ.get("GATEWAY_CONFIG")
     return named or ("gateway.toml" if Path("gateway.toml").is_file() else None)

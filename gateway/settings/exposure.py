@@ -13,7 +13,7 @@ MIN_LENGTH: Final = 8
 
 
 def exposed_files(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with each such file, and a remedy: the configuration with a secret in it, the key for TLS."""
+    """Yield problem and remedy for each such file: the configuration with a secret in it, and the key for TLS."""
     file = settings.config.file.path
     if file and is_readable_by_all(file) and has_secret(file, settings):
         yield f"{file} holds secrets, and everyone on this machine can read it", "chmod o-r, or write ${NAME} there"

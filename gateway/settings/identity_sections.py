@@ -65,8 +65,8 @@ class IssuerSection(BaseModel):
 
 
 class RuleSection(RightsSection):
-    """One table of `[[identity.rules]]`: which tokens it is for, and the rights of their holders. Limits are for each
-    person or workload by itself."""
+    """One table of `[[identity.rules]]`: conditions for a token, and the rights of its holder. Limits apply to each
+    person or workload separately."""
 
     name: Name
     issuer: str

@@ -1,4 +1,4 @@
-"""Tables of gateway.toml that describe a client: its limits, its rights, its key."""
+"""Tables of gateway.toml that describe a client: its limits, rights and key."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -45,7 +45,7 @@ Dollars = Annotated[float | str, BeforeValidator(_check_dollars)]
 
 
 class AllowanceSection(BaseModel):
-    """Limits and a budget, with the names that the options of `dragoman keys` have."""
+    """Limits and a budget, named like the options of `dragoman keys`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -78,7 +78,7 @@ class AllowanceSection(BaseModel):
 
 
 class LimitsSection(AllowanceSection):
-    """Limits for all models together, and more for model groups."""
+    """Limits for all models together, and separate ones for model groups."""
 
     model_groups: dict[Name, AllowanceSection] = Field(default_factory=dict)
 
@@ -114,7 +114,7 @@ Params = Annotated[dict[str, Any], AfterValidator(_check_params)]
 
 
 class RightsSection(LimitsSection):
-    """Permissions of a client beside its limits, with the names that the options of `dragoman keys` have."""
+    """Rights of a client besides its limits, named like the options of `dragoman keys`."""
 
     models: tuple[Annotated[str, Field(min_length=1, max_length=512)], ...] = ()
     addresses: Annotated[tuple[str, ...], AfterValidator(check_networks)] = ()

@@ -1,6 +1,4 @@
-"""Reading the settings at start. Every problem is named at once, each with an example, so that one look at the output
-is enough to correct them all.
-"""
+"""Read the settings at start. All problems are reported at once, each with an example."""
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -38,7 +36,7 @@ ONE_UPSTREAM_VARIABLES: Final = ("OPENROUTER_API_KEY", "GATEWAY_UPSTREAM_API_KEY
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A line of the message, and the variables of which another value would solve it."""
+    """A line of the message, and the variables of which another value would solve the problem."""
 
     line: str
     variables: tuple[str, ...]
@@ -49,9 +47,9 @@ Need = Callable[[Settings], Iterable[Problem]]
 
 
 def load_settings(*needs: Need, **overrides: Any) -> Settings:
-    """Settings from the overrides, the environment and the file, in this order.
+    """Return the settings from the overrides, the environment and the file, in this order.
 
-    Raises SettingsError with a line for each value that cannot be used and each need that is not met.
+    Raises SettingsError with a line for each unusable value and each unmet need.
     """
     problems: list[Problem] = []
     is_readable = True
@@ -89,9 +87,9 @@ def load_settings(*needs: Need, **overrides: Any) -> Settings:
 
 
 def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
-    """Return the file's sections, and the problems of those that cannot be used.
+    """Return the file's sections, and their problems.
 
-    What is wrong in itself is left out, so that the rest can be checked all the same.
+    Wrong values are left out, so that the rest can still be checked.
     """
     given = {name: value for name, value in file.values.items() if name in Sections.model_fields}
     problems: list[str] = []
@@ -110,17 +108,17 @@ def read_config(file: ConfigFile) -> tuple[Config, tuple[str, ...]]:
 
 
 def is_section(name: str, value: object) -> bool:
-    """Return whether a key of the file is a section, and not a setting."""
+    """Return True if a key of the file is a section, and False if it is a setting."""
     return name in Sections.model_fields or is_access_section(name, value)
 
 
 def switched_off(config: Config) -> dict[str, str]:
-    """Return the settings that [features] overrules."""
+    """Return the settings that [features] overrides."""
     return {name: "off" for name in ("cache", "threads") if config.sections.features.get(name) is False}
 
 
 def _mixed(file: ConfigFile, in_file: Mapping[str, Any], in_environment: Mapping[str, Any]) -> Iterator[Problem]:
-    """The one-upstream form beside [upstreams]: which of the two counts would be chance."""
+    """Yield problems of the one-upstream form beside [upstreams]: it would be unclear which of the two applies."""
     if "upstreams" not in file.values:
         return
     found = {field: names_of(field)[0] for field in ONE_UPSTREAM if field in in_environment and _is_own(field)}
@@ -135,7 +133,7 @@ def _mixed(file: ConfigFile, in_file: Mapping[str, Any], in_environment: Mapping
 
 
 def _is_own(field: str) -> bool:
-    """OPENROUTER_API_KEY alone configures no upstream beside a file, which may refer to `${OPENROUTER_API_KEY}`."""
+    """Return False for OPENROUTER_API_KEY, which configures no upstream beside a file that may refer to it."""
     return field != "upstream_api_key" or bool(os.environ.get("GATEWAY_UPSTREAM_API_KEY", "").strip())
 
 
@@ -167,7 +165,7 @@ def needs_redis_for_budgets(settings: Settings) -> Iterator[Problem]:
 
 
 def needs_own_keys(settings: Settings) -> Iterator[Problem]:
-    """Keys of examples are known to everybody; off the loopback address they let everybody in."""
+    """Refuse well-known example keys, unless the address is a loopback one: everybody knows them."""
     if is_loopback(settings.host):
         return
     text = "is a well-known example; make one with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
@@ -197,7 +195,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values by field. A blank one counts as not set, such as an empty variable that compose passes on."""
+    """Return the values by field. A blank value counts as not set, such as an empty variable that compose passes on."""
     fields = {variable: field for field in Settings.model_fields for variable in names_of(field)}
     return {
         fields.get(name, name): value
@@ -207,9 +205,9 @@ def _set_values(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) -> Problem:
-    """Return the problems of pydantic's error. An entry of a list is named by the list's variable or key.
+    """Return the problems of pydantic's error. Entries of a list are named by the list's variable or key.
 
-    `beyond`: the fields with a value that is not the file's.
+    `beyond`: fields with a value that is not from the file.
     """
     location = detail["loc"]
     if not location:
@@ -231,7 +229,7 @@ def _to_problem(detail: ErrorDetails, file: ConfigFile, beyond: Container[str]) 
 
 
 def example_of(field: str) -> str:
-    """A value that can be used: the field's own example, or its default."""
+    """Return a usable value: the field's own example, or its default."""
     info = Settings.model_fields[field]
     value = info.examples[0] if info.examples else info.default
     return f"{value:g}" if isinstance(value, float) else str(value)

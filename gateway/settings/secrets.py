@@ -1,4 +1,4 @@
-"""The secrets among the settings, and hosts that are not public: what no message may repeat."""
+"""Secrets among the settings, and private hosts: no message may repeat them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ SECRET_HEADERS: Final = re.compile(r"auth|key|token|secret|cookie")
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:
-    """Keys of upstreams, clients and the admin listener, the signing keys, and every password in an address."""
+    """Yield the keys of upstreams, clients and admins, the signing keys, and every password in an address."""
     if settings.secret is not None:
         yield from (key.decode() for _, key in Keyring.parse(settings.secret.get_secret_value()).keys)
     yield from (key for _, key in settings.keys)
@@ -34,7 +34,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
 
 
 def private_hosts_of(settings: Settings) -> Iterator[str]:
-    """The upstreams' hosts, unless it is OpenRouter; with the port where the name alone may be an ordinary word."""
+    """Yield the upstreams' hosts, except OpenRouter's; with the port if the name alone may be an ordinary word."""
     found = [(upstream.row(name), upstream.base(name)) for name, upstream in settings.upstreams.items()]
     for vendor, url in found or [(settings.vendor, settings.base_url)]:
         address = urlsplit(url)
@@ -47,7 +47,7 @@ def private_hosts_of(settings: Settings) -> Iterator[str]:
 
 
 def passwords_in(url: str) -> Iterator[str]:
-    """Return secrets of a URL as written and decoded, from before the host and from the query."""
+    """Yield the secrets in a URL, as written and decoded, from before the host and from the query."""
     address = urlsplit(url)
     if address.password:
         yield from (address.password, unquote(address.password))

@@ -1,8 +1,8 @@
 """All settings in one frozen value: from GATEWAY_* variables and an optional gateway.toml, checked at start.
 
-A variable beats the file; in the file `${NAME}` is replaced by a variable. A wrong value stops the start and is
-named. The text below a field is its row in docs/configuration.md, which `make docs` writes; a last paragraph
-"Default: …" replaces the default shown there.
+A variable beats the file; in the file `${NAME}` is replaced by a variable. A wrong value stops the start and is named.
+The text below a field is its row in docs/configuration.md, which `make docs` writes. A last paragraph "Default: …"
+replaces the default shown there.
 """
 
 from collections.abc import Mapping
@@ -309,12 +309,12 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _clean_text(cls, value: object, info: ValidationInfo) -> object:
-        """Runs before the validators of types."""
+        """Clean a value before the validators of types run."""
         return check_text(value, is_list=info.field_name in LISTS) if isinstance(value, str) else value
 
     @property
     def config(self) -> Config:
-        """The sections of the configuration file."""
+        """Return the sections of the configuration file."""
         return self._config
 
     def with_config(self, config: Config) -> Self:
@@ -333,17 +333,17 @@ class Settings(BaseSettings):
 
     @property
     def has_keys(self) -> bool:
-        """Return whether clients have keys in a variable or in the file."""
+        """Return True if clients have keys, in a variable or in the file."""
         return bool(self.keys or self._config.access.keys)
 
     @property
     def upstreams(self) -> Mapping[str, UpstreamSection]:
-        """The upstreams of the file; empty in the one-upstream form."""
+        """Return the upstreams of the file; empty in the one-upstream form."""
         return self._config.sections.upstreams
 
     @property
     def upstream_label(self) -> str:
-        """Name of the upstream in headers, logs and metrics; its address stays out of them."""
+        """Return the name of the upstream in headers, logs and metrics, which do not show its address."""
         if self.upstreams:
             return ", ".join(self.upstreams)
         return self.upstream_name or ("openrouter" if self.vendor.flavor == "openrouter" else "upstream")
@@ -354,12 +354,12 @@ class Settings(BaseSettings):
 
     @property
     def vendor(self) -> Vendor:
-        """Vendor of the upstream's server, by the setting and its host."""
+        """Return the vendor of the upstream's server, by the setting and its host."""
         return vendor_of(self.upstream_flavor, self.base_url)
 
 
 def names_of(field: str) -> tuple[str, ...]:
-    """The variables that a setting is read from, the first one its own."""
+    """Return the variables that a setting is read from, its own first."""
     alias = Settings.model_fields[field].validation_alias
     if isinstance(alias, AliasChoices):
         return tuple(str(choice) for choice in alias.choices if str(choice).isupper())
@@ -369,7 +369,7 @@ def names_of(field: str) -> tuple[str, ...]:
 def unknown_variables(environment: Mapping[str, str], in_file: frozenset[str] = frozenset()) -> list[str]:
     """Return GATEWAY_* names that neither a setting nor the file refers to: most likely misspelt.
 
-    They are reported, not refused: Kubernetes sets some.
+    They are reported but accepted, since Kubernetes sets some.
     """
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | {"GATEWAY_CONFIG"} | in_file
     return sorted(name for name in environment if name.startswith("GATEWAY_") and name not in known)

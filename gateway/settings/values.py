@@ -1,7 +1,7 @@
-"""Types of settings, and rules that pydantic has no words for.
+"""Types of settings, and their rules beyond pydantic's.
 
-Surrounding white space is cut off every value, so the line end of a Secret made with `echo` does no harm. No message
-repeats a value, since it may be a secret.
+Surrounding white space is removed from every value, so the line end of a Secret made with `echo` does no harm. No
+message repeats a value, since it may be a secret.
 """
 
 import difflib
@@ -42,9 +42,9 @@ FEW_ORIGINS: Final = frozenset({"*", "null", "none"})
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used. Each line of the message names one and is fit for a console.
+    """An unusable setting. Each line of the message names one, and can be shown on a console.
 
-    `in_file`: a configuration file takes part.
+    `in_file`: a configuration file was read.
     """
 
     def __init__(self, message: str, *, in_file: bool = False) -> None:
@@ -53,12 +53,12 @@ class SettingsError(Exception):
 
     @property
     def exit_status(self) -> int:
-        """2 for a configuration file that cannot be used, as for wrong arguments; 1 for variables alone."""
+        """Return 2 for an unusable configuration file, as for wrong arguments, and 1 for variables alone."""
         return 2 if self.in_file else 1
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """A validator for text of a form; `expected` describes the form to an operator."""
+    """Return a validator for text of a form. `expected` describes the form to an operator."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -79,7 +79,7 @@ def _check_host(host: str) -> str:
 
 
 def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
-    """Paths are put behind it, and it is sent in clear text: no query, fragment or password."""
+    """Refuse query, fragment and password: paths are appended to the URL, and it is sent in clear text."""
     parts = urlsplit(str(url))
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or a password; the key has a separate variable")
@@ -95,14 +95,14 @@ def _check_base_url(url: AnyHttpUrl) -> AnyHttpUrl:
 
 
 def _check_credential(secret: SecretStr) -> SecretStr:
-    """Refuse what a header cannot carry: a line end would break it, and any other character would be changed."""
+    """Refuse characters that a header cannot carry: a line end would break it, and others would be changed."""
     if not re.fullmatch(r"[\x21-\x7e]{1,4096}", secret.get_secret_value()):
         raise ValueError("expected the key alone: visible ASCII characters, without spaces or line ends")
     return secret
 
 
 def _check_secret_url(url: SecretStr) -> SecretStr:
-    """An address that holds a credential, as those of webhooks do."""
+    """Check an address that contains a credential, such as that of a webhook."""
     parts = urlsplit(url.get_secret_value())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http or https URL")
@@ -110,9 +110,9 @@ def _check_secret_url(url: SecretStr) -> SecretStr:
 
 
 def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the headers of `name=value,…`, values percent-decoded, as in OTEL_EXPORTER_OTLP_HEADERS.
+    """Return the headers of `name=value,…`, with percent-decoded values, as in OTEL_EXPORTER_OTLP_HEADERS.
 
-    Raises ValueError for what cannot be sent as a header.
+    Raises ValueError for text that cannot be sent as a header.
     """
     found = []
     for entry in filter(None, map(str.strip, text.split(","))):
@@ -144,12 +144,13 @@ def _check_simulator(name: str) -> str:
 
 
 def to_seconds(value: object) -> object:
-    """Read a time with a unit, as in `2m` or `500ms`; numbers as they are."""
+    """Parse a time with a unit, such as `2m` or `500ms`; numbers are returned as they are."""
     return _with_unit(value, SECONDS_OF, "a time such as 2m")
 
 
 def to_bytes(value: object) -> object:
-    """Read a size with a unit, as in `32MB`; numbers as they are. Units are powers of 1024, as in Redis."""
+    """Parse a size with a unit, such as `32MB`; numbers are returned as they are. Units are powers of 1024, as in
+    Redis."""
     number = _with_unit(value, BYTES_OF, "a size such as 32MB")
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -168,7 +169,8 @@ def _with_unit(value: object, units: Mapping[str, float], form: str) -> object:
 
 
 def check_text(text: str, *, is_list: bool) -> str:
-    """Cut off surrounding white space. A list may span lines. Raises ValueError for what no setting may hold."""
+    """Remove surrounding white space. A list may span lines. Raises ValueError for characters that no setting may
+    contain."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -180,7 +182,7 @@ def check_text(text: str, *, is_list: bool) -> str:
 
 
 def _to_pairs(value: object, separator: str, form: str) -> object:
-    """Pairs of a comma-separated text, or of a list of such texts in the file; other values as they are."""
+    """Parse a comma-separated text, or a list of such texts in the file, into pairs; return other values unchanged."""
     entries = _entries(value)
     if entries is None:
         return value
@@ -191,7 +193,7 @@ def _to_pairs(value: object, separator: str, form: str) -> object:
 
 
 def _to_aliases(value: object) -> object:
-    """Pairs of `name=model,…`, or of a table in the file. A name may end in `*`."""
+    """Parse `name=model,…`, or a table of the file. A name may end in `*`."""
     if isinstance(value, Mapping):
         return tuple(value.items())
     return _to_pairs(value, "=", "name=model")
@@ -216,7 +218,7 @@ def _entries(value: object) -> tuple[str, ...] | None:
 
 
 def _check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Raises ValueError where one key is given to two tenants: which of them a request is from would be chance."""
+    """Raises ValueError if two tenants have the same key: the tenant of a request would be ambiguous."""
     tenants: dict[str, str] = {}
     for tenant, key in pairs:
         if not tenant or not key:
@@ -227,7 +229,7 @@ def _check_keys(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
 
 
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Raises ValueError for what no browser sends as an origin, such as a URL with a path."""
+    """Raises ValueError for text that browsers never send as an origin, such as a URL with a path."""
     found = tuple(origin.lower() for origin in origins)
     if any(origin not in FEW_ORIGINS and not ORIGIN.fullmatch(origin) for origin in found):
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Pydantic's errors in words for an operator: what is expected, as it is written in gateway.toml or in a variable.
+"""Pydantic's errors in words for operators: the expected value, as written in gateway.toml or in a variable.
 
-No message repeats a value, since it may be a secret. A rule of our own raises ValueError in words that can stay.
+No message repeats a value, since it may be a secret. Rules of the gateway raise ValueError with words that are kept.
 """
 
 import difflib
@@ -53,7 +53,7 @@ TIME: Final = "expected a date or a time, such as 2027-01-31 or 2027-01-31T08:00
 
 
 class WrongPart(ValueError):
-    """A value within a table that a rule of the whole table refuses. `place`: where it is, below the table."""
+    """A wrong value within a table, found by a rule of the whole table. `place`: its location below the table."""
 
     def __init__(self, place: Location, text: str) -> None:
         super().__init__(text)
@@ -62,7 +62,7 @@ class WrongPart(ValueError):
 
 @contextmanager
 def placed(*place: str) -> Iterator[None]:
-    """Give the ValueError of a rule the place of the value that it is about."""
+    """Add the location of the value to a rule's ValueError."""
     try:
         yield
     except ValueError as error:
@@ -70,7 +70,7 @@ def placed(*place: str) -> Iterator[None]:
 
 
 def in_words(detail: ErrorDetails) -> str:
-    """Return what is expected in place of the value."""
+    """Return the expected value in words."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "literal_error":
         return _one_of(_names(context))
@@ -82,7 +82,7 @@ def in_words(detail: ErrorDetails) -> str:
 
 
 def section_problem(detail: ErrorDetails, file: ConfigFile, forms: Forms, shown: Location | None = None) -> str:
-    """Return the line for an error in a section. `shown`: its place, if it is not written where the form has it."""
+    """Return the line for an error in a section. `shown`: its location, if it differs from that of the long form."""
     location = tuple(str(part) for part in detail["loc"])
     place = tuple(part for part in shown or location if part != "[key]")
     error = detail.get("ctx", {}).get("error")
@@ -106,7 +106,7 @@ def suggestion(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 
 def _names(context: Mapping[str, Any]) -> list[str]:
-    """Return the values that a field takes, out of pydantic's sentence."""
+    """Return the allowed values of a field, parsed from pydantic's sentence."""
     return re.findall("'([^']*)'", context["expected"])
 
 

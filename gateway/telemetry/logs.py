@@ -84,7 +84,7 @@ class LibraryHandler(logging.Handler):
 
 
 def log_unraisable(found: "sys.UnraisableHookArgs") -> None:
-    """Log an error that cannot be caught, such as one in a finalizer. Python itself would print the repr of the object."""
+    """Log an error that cannot be caught, such as one in a finalizer. Python would print the repr of the object."""
     LOG.error("error_ignored", **({} if found.exc_value is None else describe(found.exc_value)))
 
 

@@ -240,7 +240,7 @@ def is_secret(value: str) -> bool:
 
 
 def forms_of(secret: str) -> set[str]:
-    """Return the forms in which a secret may occur in a message, in lower case. Base64 has three possible alignments."""
+    """Return the forms in which a secret may occur in a message, in lower case. Base64 has three alignments."""
     raw = secret.encode("utf-8", "surrogateescape")
     escaped = orjson.dumps(raw.decode("utf-8", "replace"))[1:-1].decode()
     forms = {secret, escaped, escaped.replace("/", "\\/"), html.escape(secret), raw.hex()}

@@ -1,6 +1,6 @@
-"""Settings to the parts that front ends and workers share.
+"""Build the parts that front ends and workers share from settings.
 
-`exchange` builds the exchange, `access` keys and limits, `network` connections, `stores` what is in Redis, `caching`
+`exchange` builds the exchange, `access` keys and limits, `network` connections, `stores` the stores in Redis, `caching`
 the prompt cache and threads. No other module builds these, so that front ends, workers and commands agree.
 """
 

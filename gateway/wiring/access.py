@@ -1,4 +1,4 @@
-"""Settings to client keys, limits and budgets, and the loops that keep them."""
+"""Build client keys, limits and budgets from settings, with their background loops."""
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,8 @@ log = structlog.get_logger()
 def build_admission(
     settings: Settings, keyring: Keyring, batches: BatchServer | None, *, processes: int = 1
 ) -> Admission:
-    """Client keys, limits and budgets. Without Redis, only configured keys, each process with its share of a limit."""
+    """Build admission with its directory of keys. Without Redis, it has only configured keys, and each process has its
+    share of a limit."""
     secret = keyring.keys[0][1]
     configured = to_client_keys(settings, secret)
     server = batches.server if batches is not None else None
@@ -66,7 +67,7 @@ async def open_access_store(settings: Settings) -> AsyncIterator[AccessStore | N
 
 
 async def fill_directory(admission: Admission) -> None:
-    """Read keys and limits, and connect, before the first request, if Redis is there."""
+    """Read keys and limits, and connect, ahead of the first request. An unavailable Redis is logged."""
     try:
         await admission.directory.refresh()
         await admission.connect()
@@ -75,7 +76,7 @@ async def fill_directory(admission: Admission) -> None:
 
 
 def keep_access(exchange: Exchange) -> Iterator[Coroutine[Any, Any, None]]:
-    """The loops that bring keys and limits up to date, and settle, renew, sweep and correct reservations."""
+    """Yield the loops that refresh keys and limits, and that settle, renew, sweep and correct reservations."""
     admission = exchange.admission
     if admission is None or admission.server is None:
         return

@@ -1,4 +1,4 @@
-"""Settings to the prompt cache and message threads."""
+"""Build the prompt cache and message threads from settings."""
 
 import time
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ from gateway.threads.turns import Threads
 async def open_cache(
     settings: Settings, exchange: Exchange, redis: Redis | None, keyring: Keyring
 ) -> AsyncIterator[CachedExchange | None]:
-    """Yield the exchange with its cache; None where answers are not cached, or cannot be."""
+    """Yield the exchange with its cache; None if answers are not cached."""
     if redis is None:
         yield None
         return
@@ -60,7 +60,7 @@ def build_cache_store(settings: Settings, redis: Redis) -> CacheStore:
 
 @asynccontextmanager
 async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | None]:
-    """Build the cache's store for a process that manages the cache and does not use it."""
+    """Build the cache's store for a process that manages the cache but does not use it."""
     url = settings.cache_redis_url or settings.redis_url
     if url is None or settings.cache == "off":
         yield None
@@ -74,7 +74,7 @@ async def open_cache_upkeep(settings: Settings) -> AsyncIterator[CacheUpkeep | N
 
 
 def build_threads(settings: Settings, server: BatchServer | None) -> Threads | None:
-    """Return None where threads are off or cannot be held."""
+    """Return the threads; None if they are off, or cannot be stored."""
     if server is None or settings.threads == "off":
         return None
     policy = ThreadPolicy(seconds=settings.thread_seconds, max_bytes=settings.max_body_bytes)

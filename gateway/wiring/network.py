@@ -1,4 +1,4 @@
-"""Settings to the client of upstreams and the guard of listeners' connections."""
+"""Build the client of upstreams, and the guard of listeners' connections, from settings."""
 
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -12,7 +12,7 @@ from gateway.upstream.http.proxy_client import AiohttpClient
 
 
 def build_client(settings: Settings, connections: int) -> UpstreamClient:
-    """The fast transport; where the environment names an HTTP proxy for the upstream, the client that can use one."""
+    """Build the fast client, or one that supports proxies if the environment names an HTTP proxy for the upstream."""
     urls = [one.base(name) for name, one in settings.upstreams.items()] or [settings.base_url]
     # A proxy for one upstream decides for all: one client keeps the pool, the bounds and the metrics in one place.
     addresses = [urlsplit(url) for url in urls]
@@ -22,7 +22,7 @@ def build_client(settings: Settings, connections: int) -> UpstreamClient:
 
 
 def to_guard(settings: Settings) -> Guard:
-    """The limits of every listener's connections."""
+    """Return the connection limits of every listener."""
     per_address = settings.connections_per_address
     return Guard(
         stalled_seconds=settings.stalled_client_timeout,

@@ -1,4 +1,4 @@
-"""Settings to the stores in Redis: the batch server, the connections of a front end, and the shared secret."""
+"""Build the stores in Redis from settings: the batch server, the connections of a front end, and the shared secret."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ MADE_ID = "made"
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Stores of a front end: None for one that is off."""
+    """Stores of a front end; None for those that are off."""
 
     batches: BatchServer | None = None
     cache: Redis | None = None
@@ -70,9 +70,9 @@ def _away_at_start(settings: Settings) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_batch_server(settings: Settings) -> AsyncIterator[BatchServer | None]:
-    """The Redis that holds batches, checked to be fit for them; None when none is configured.
+    """Yield the checked Redis for batches; None if none is configured.
 
-    Raises Unavailable when it is not fit, or cannot be reached; EmbeddedServerError when it cannot be started.
+    Raises Unavailable if it is unsuitable or cannot be reached, and EmbeddedServerError if it cannot be started.
     """
     if settings.redis_url is None:
         yield None
@@ -93,7 +93,7 @@ def build_batch_server(settings: Settings, redis: Redis, limit: AnswerLimit | No
 
 
 async def check_batch_server(batches: BatchServer) -> None:
-    """Raises Unavailable for an unfit server, StoreAway for one that is unreachable or refuses writes."""
+    """Raises Unavailable for an unsuitable server, and StoreAway for one that is unreachable or refuses writes."""
     await batches.check()
     try:
         await batches.server.probe()
@@ -102,7 +102,8 @@ async def check_batch_server(batches: BatchServer) -> None:
 
 
 async def load_keyring(settings: Settings, server: RedisServer | None) -> Keyring:
-    """The configured secret; without one, what all processes on this Redis share; without Redis, a passing one."""
+    """Return the configured secret; without one, the secret that all processes on this Redis share; without Redis, a
+    random one."""
     if settings.secret is not None:
         return Keyring.parse(settings.secret.get_secret_value())
     made = secrets.token_bytes(SECRET_BYTES)
@@ -120,7 +121,7 @@ async def load_keyring(settings: Settings, server: RedisServer | None) -> Keyrin
 
 
 def to_start_problem(error: Exception) -> str:
-    """The line with which a process ends that Redis keeps from starting; the console may show its address."""
+    """Return the line for a process that Redis keeps from starting. The console may show its address."""
     refused = isinstance(error, StoreAway) and error.refusal is not None
     reason = error.reason if isinstance(error, StoreAway) and refused else error.__cause__
     return f"GATEWAY_REDIS_URL: {error}" + (f" ({reason})" if reason else "")
