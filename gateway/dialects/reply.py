@@ -15,7 +15,7 @@ class Reply:
     cache tokens belong. `stop_sequences` are those to match here; `sent_stop_sequences` those that went upstream.
     `tools` as the upstream got them, and `offered`, their names. `forbids_calls`: the client allowed no calls.
     `shows_images`: the client asked for images. `is_seeded`: it sent a seed, and wants to know what answered it.
-    `think_tags`: the upstream may leave `<think>` in the text.
+    `think_tags`: the upstream may leave `<think>` in the text; `leaks_channels`: gpt-oss' channels, without marks.
     `context_length`: the tokens that the model reads at most, where they are known.
     `max_tokens`: the tokens that the upstream was asked to write at most.
     `prefill`: the text that the answer continues, for upstreams that may repeat it.
@@ -41,6 +41,7 @@ class Reply:
     stop_sequences: tuple[str, ...] = ()
     sent_stop_sequences: tuple[str, ...] = ()
     think_tags: bool = False
+    leaks_channels: bool = False
     context_length: int | None = None
     max_tokens: int | None = None
     prefill: str = ""

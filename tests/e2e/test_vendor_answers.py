@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.vendor_answers import (
+    channels,
     chat,
     engines,
+    following,
     loose_messages,
     loose_responses,
     messages,
@@ -41,7 +43,11 @@ TABLES = {
         *proxies.WHOLES,
         *recent.CHAT,
         *overloads.CHAT,
+        *following.CHAT,
+        *following.BROKEN,
+        *channels.OTHERS,
     ),
+    "gpt-oss": channels.GPT_OSS,
     "messages": (*messages.MESSAGES, *shapes.MESSAGES, *loose_messages.MESSAGES, *recent.MESSAGES, *overloads.MESSAGES),
     "responses": (
         *responses.STREAMS,

@@ -184,6 +184,7 @@ def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyr
         cache_ttl=requested_ttl(request),
         **to_stops(conversion),
         think_tags=not route.target.openrouter,
+        leaks_channels=route.target.has_channels,
         context_length=route.target.context_length,
         max_tokens=conversion.body.get(route.target.max_tokens_field),
         prefill="" if route.target.openrouter else to_prefill(conversion.body["messages"]),
@@ -206,6 +207,7 @@ def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Key
         forbids_calls=request.get("tool_choice") == "none",
         sent_stop_sequences=sent_stops(request),
         think_tags=not route.target.openrouter,
+        leaks_channels=route.target.has_channels,
         context_length=route.target.context_length,
         max_tokens=None if prompt.has_default_length else prompt.request["max_tokens"],
     )

@@ -41,6 +41,7 @@ class Target:
     `unsupported`: parameters that it does not take, and that can be left out; `parameters`: those it takes beyond
     OpenAI's; `renamed`: its names for some of them. `constants` and `adaptations` apply to each request.
     `price`: as the upstream's list of models has it; None where it has none.
+    `has_channels`: it writes its thinking, calls and text in channels (gpt-oss), which servers may leave in the text.
     `strict_fallback`: schemas that it does not enforce may be sent without `strict`, if the operator allows it.
     The other fields are the vendor's, and explained there.
     """
@@ -71,6 +72,7 @@ class Target:
     names_stops: bool = False
     continuous_usage: bool = False
     strict_fallback: bool = False
+    has_channels: bool = False
     price: Price | None = None
 
     @property
@@ -151,6 +153,9 @@ MANDATORY = re.compile(r"o\d|gpt-5(?![.\d]|-chat)|gemini-2\.5-pro|gemini-3.*-pro
 PHASED = re.compile(r"gpt-(?:5\.(?:3-codex|[4-9]|\d\d)|[6-9]|\d\d)")
 OPENAI_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?!.*-chat)")
 
+# `gpt-oss-20b`, also with an author in front of a dot (Bedrock).
+CHANNELED = re.compile(r"(?:^|\.)gpt-oss")
+
 # The end of an id that names one snapshot of a model, or the latest; OpenRouter's slugs name the model.
 SNAPSHOT = re.compile(r"-(?:20\d{6}|latest)$")
 # claude-sonnet-4-5 and claude-3-5-sonnet: OpenRouter writes versions with a dot.
@@ -195,6 +200,7 @@ def to_target(model: str, vendor: Vendor = COMPATIBLE) -> Target:
         answer_within_context=vendor.answer_within_context,
         names_stops=vendor.names_stops,
         continuous_usage=vendor.continuous_usage,
+        has_channels=CHANNELED.search(name) is not None,
     )
 
 

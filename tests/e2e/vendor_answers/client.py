@@ -18,6 +18,7 @@ messages = {{ url = "{url}", dialect = "messages" }}
 responses = {{ url = "{url}", dialect = "responses" }}
 [routes]
 "chat" = "chat/m"
+"gpt-oss" = "chat/openai/gpt-oss-20b"
 "messages" = "messages/m"
 "responses" = "responses/m"
 """

@@ -5,13 +5,14 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
-from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
+from gateway.dialects.chat.original.calls import CallIndexes, to_call, to_calls, without_forbidden, without_index
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
-from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of, to_repaired_note
+from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
 from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice, to_origin, unwrapped
 from gateway.dialects.chat.response.delta import delta_of, number_of
+from gateway.dialects.chat.response.filters.channels import may_be_channels
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, may_cut_calls, meaning_of
 from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
 from gateway.dialects.native.answer import with_model
@@ -81,12 +82,13 @@ def finish_of(choice: Any) -> Finish:
 def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note]) -> bool:
     """Give a choice the shape that clients know. Return True if it was changed."""
     prefix = f"call_{reply.message_id[-8:]}_{number_of(choice)}_"
-    is_changed = complete_message(choice, finish, CallIndexes(prefix, reply.offered), notes)
+    known = CallIndexes(prefix, reply.offered)
+    is_changed = complete_message(choice, finish, known, notes)
     message = choice["message"]
     if message.get("tool_calls") and reply.forbids_calls:
         is_changed = without_forbidden(message, notes)
     is_changed = take_written_calls(message, reply, prefix) or is_changed
-    is_repaired, is_cut = complete_arguments(message, finish, reply, notes)
+    is_repaired, is_cut = complete_arguments(message, finish, reply, notes, known=known)
     reason = to_finish_reason(finish, has_calls=bool(message.get("tool_calls")))
     reason = "length" if reason == "tool_calls" and is_cut else reason
     if reason == choice.get("finish_reason"):
@@ -96,23 +98,29 @@ def complete_choice(choice: dict[str, Any], finish: Finish, reply: Reply, notes:
     return True
 
 
-def complete_arguments(message: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note]) -> tuple[bool, bool]:
+def complete_arguments(
+    message: dict[str, Any], finish: Finish, reply: Reply, notes: list[Note], *, known: CallIndexes
+) -> tuple[bool, bool]:
     """Repair the arguments of all calls. Return whether any were changed, and whether any lack their end."""
     is_changed = is_cut = False
+    following: list[dict[str, Any]] = []
     for place, call in enumerate(message.get("tool_calls") or ()):
         told = text_of(call.get("function"))
         if told is None:
             continue
-        arguments = CallArguments()
+        arguments = CallArguments(call["function"].get("name") or "")
         shown = arguments.add(told)
         at_limit = meaning_of(finish.reason) in LIMITS
-        shown += arguments.end(may_be_cut=not finish.said or may_cut_calls(finish, reply), at_limit=at_limit)
+        may_be_cut = not finish.said or may_cut_calls(finish, reply)
+        shown += arguments.end(may_be_cut=may_be_cut, at_limit=at_limit, offered=reply.offered)
         is_cut = is_cut or arguments.is_cut
         if shown != told:
             is_changed = True
             call["function"] = {**call["function"], "arguments": shown}
-        if arguments.is_repaired:
-            notes.append(to_repaired_note(place))
+        notes += arguments.notes(place)
+        following += [without_index(known.begun(to_call(found))) for found in arguments.following]
+    if following:
+        message["tool_calls"] = [*message["tool_calls"], *following]
     return is_changed, is_cut
 
 
@@ -131,27 +139,31 @@ def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes,
     named = [known.begun(call) for call in calls]
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
         return message is not told_message
-    message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in named]
+    message["tool_calls"] = [without_index(call) for call in named]
     if not named:
         del message["tool_calls"]
     return True
 
 
 def take_written_calls(message: dict[str, Any], reply: Reply, prefix: str) -> bool:
-    """Make calls of those that the server left in text or reasoning. Return True if there were any."""
+    """Take calls and channels out of the text or the reasoning. Return True if there were any."""
     content = message.get("content") or ""
     names = reasoning_names(message)
     thought = message[names[0]] if names else ""
-    if not isinstance(content, str) or message.get("tool_calls") or not may_hold_calls(content + thought, reply):
+    if not isinstance(content, str) or message.get("tool_calls"):
+        return False
+    if not may_hold_calls(content + thought, reply) and not may_be_channels(content, reply):
         return False
     text = TextOfCalls(reply, prefix)
     sent = text.take(thought, content)
     *rest, calls = text.end()
+    shown, said = (part + more for part, more in zip(sent, rest, strict=True))
+    if (shown, said) == (thought, content) and not calls:
+        return False
+    message |= dict.fromkeys(names or (("reasoning_content",) if shown else ()), shown) | {"content": said or None}
     if calls:
-        thought, content = (part + more for part, more in zip(sent, rest, strict=True))
-        message |= dict.fromkeys(names, thought) | {"content": content or None}
-        message["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
-    return bool(calls)
+        message["tool_calls"] = [without_index(call) for call in calls]
+    return True
 
 
 def to_finish_reason(finish: Finish, *, has_calls: bool) -> str:

@@ -5,17 +5,20 @@ another one comes, and parse its arguments then (openai 3.57.0, npm 7.59.0). So 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from operator import is_
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of, to_repaired_note
+from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
+
+if TYPE_CHECKING:
+    from gateway.dialects.chat.response.calls.call_markup import WrittenCall
 
 # Characters of the arguments that wait, in all: the longest answers have half a megabyte.
 MAX_WAITING = 16 * 1024 * 1024
@@ -41,15 +44,28 @@ class WaitingCall:
 class CallOrder:
     """The calls of one choice. Their indexes are correct, and custom tools are never mixed.
 
-    `has_cut_call`: whether a call that has ended was cut, so that its client must not run it.
+    `has_cut_call`: whether a call that has ended was cut, so that its client must not run it. `following`: calls that
+    were in the arguments of others, for the end of the stream.
     """
 
     __slots__ = (
-        "_arguments", "_begun", "_blank", "_half", "_indexes", "_notes", "_open", "_size", "_waiting", "has_cut_call",
+        "_arguments",
+        "_begun",
+        "_blank",
+        "_half",
+        "_indexes",
+        "_notes",
+        "_offered",
+        "_open",
+        "_size",
+        "_waiting",
+        "following",
+        "has_cut_call",
     )  # fmt: skip
 
-    def __init__(self, notes: list[Note]) -> None:
+    def __init__(self, notes: list[Note], offered: Collection[str]) -> None:
         self._notes = notes
+        self._offered = offered
         self._open: int | None = None  # index of the call that is being sent
         self._arguments: CallArguments | None = None  # of it; None for a call that has no JSON
         self._blank: dict[str, Any] | None = None  # its piece with empty arguments
@@ -59,6 +75,7 @@ class CallOrder:
         self._indexes: list[int] = []  # theirs, as a heap
         self._size = 0  # characters of arguments that have waited
         self.has_cut_call = False
+        self.following: list[WrittenCall] = []
 
     def takes_more(self, pieces: list[dict[str, Any]]) -> bool:
         """Return whether what follows these in their form belongs to the open call, and no call waits for its end."""
@@ -126,7 +143,7 @@ class CallOrder:
             yield from self._ended(may_be_cut=False, at_limit=False)
             self._open, self._half = index, b""
             self._begun.add(index)
-            self._arguments = CallArguments() if text is not None else None
+            self._arguments = CallArguments((function or {}).get("name") or "") if text is not None else None
         if self._arguments is None or not text:
             yield piece
             return
@@ -145,10 +162,10 @@ class CallOrder:
         if arguments is None or self._open is None:
             return
         blank, self._blank = self._blank, None
-        rest = arguments.end(may_be_cut=may_be_cut, at_limit=at_limit)
+        rest = arguments.end(may_be_cut=may_be_cut, at_limit=at_limit, offered=self._offered)
         self.has_cut_call = self.has_cut_call or arguments.is_cut
-        if arguments.is_repaired:
-            self._notes.append(to_repaired_note(self._open))
+        self._notes += arguments.notes(self._open)
+        self.following += arguments.following
         if blank is not None:
             yield blank
         elif rest:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.chat.original.call_starts import with_meant_name
+from gateway.dialects.chat.response.calls.call_markup import WrittenCall
 from gateway.dialects.chat.response.delta import ARGUMENTS
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
@@ -95,6 +96,15 @@ def to_calls(value: Any) -> list[dict[str, Any]]:
         raise UpstreamError(UNKNOWN_SHAPE)
     texts = [_with_texts(call) for call in calls]
     return texts if any(one is not other for one, other in zip(texts, calls, strict=True)) else calls
+
+
+def to_call(call: WrittenCall) -> dict[str, Any]:
+    return {"function": {"name": call.name, "arguments": call.arguments}}
+
+
+def without_index(call: dict[str, Any]) -> dict[str, Any]:
+    """Return a call as a whole message has it."""
+    return {name: value for name, value in call.items() if name != "index"}
 
 
 def _has_content(call: Mapping[str, Any]) -> bool:

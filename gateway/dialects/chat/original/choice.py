@@ -9,7 +9,7 @@ from typing import Any
 from gateway.dialects.chat.original.answer import LIMITS, to_finish_reason
 from gateway.dialects.chat.original.call_order import CallOrder
 from gateway.dialects.chat.original.call_starts import CallStarts
-from gateway.dialects.chat.original.calls import CallIndexes, to_calls, without_forbidden
+from gateway.dialects.chat.original.calls import CallIndexes, to_call, to_calls, without_forbidden
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.written_calls import reads_written_calls
 from gateway.dialects.chat.response.delta import delta_of
@@ -42,8 +42,9 @@ class ChoiceStream:
         self._thought_name = "reasoning_content"
         self._has_written_calls = False
         self._starts = CallStarts(reply.offered)
-        self.order = CallOrder(notes)
-        self.text = TextOfCalls(reply, prefix) if not number and reads_written_calls(reply) else None
+        self.order = CallOrder(notes, reply.offered)
+        looks = not number and (reads_written_calls(reply) or reply.leaks_channels)
+        self.text = TextOfCalls(reply, prefix) if looks else None
         self.finish = Finish()
         self.is_ended = False
 
@@ -83,6 +84,7 @@ class ChoiceStream:
         may_be_cut = not finish.said or may_cut_calls(finish, self._reply)
         calls = self.order.ordered(self._starts.rest())
         calls = [*calls, *self.order.rest(may_be_cut=may_be_cut, at_limit=at_limit)]
+        calls += [self._indexes.begun(to_call(call)) for call in self.order.following]
         rest = [{"tool_calls": [call]} for call in calls]
         rest += self._rest_of_text()
         if rest:

@@ -6,6 +6,7 @@ from typing import Any
 from gateway.dialects.chat.original.calls import to_calls
 from gateway.dialects.chat.response.calls.written_calls import WrittenCalls
 from gateway.dialects.chat.response.delta import REASONING_FIELDS, add_pieces
+from gateway.dialects.chat.response.filters.channels import Channels, with_channels
 from gateway.dialects.chat.response.images import to_image_part
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.reply import Reply
@@ -71,16 +72,17 @@ class PieceCollector:
 class TextOfCalls:
     """Reasoning and text of one choice. `take` returns what may be sent of them now; `end`, the rest and the calls."""
 
-    __slots__ = ("_filter", "_pieces")
+    __slots__ = ("_calls", "_filter", "_pieces")
 
     def __init__(self, reply: Reply, prefix: str) -> None:
         self._pieces = PieceCollector(prefix)
-        self._filter = WrittenCalls(self._pieces, reply, [])
+        self._calls = WrittenCalls(self._pieces, reply, [])
+        self._filter = with_channels(self._calls, reply, [])
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held back."""
-        return self._filter.is_idle
+        return self._calls.is_idle and not (isinstance(self._filter, Channels) and self._filter.is_held)
 
     def take(self, thought: str, text: str) -> tuple[str, str]:
         if thought:
@@ -91,7 +93,9 @@ class TextOfCalls:
 
     def stop(self) -> tuple[str, str]:
         """Return what is held back, since the server has found a call by itself."""
-        self._filter.release()
+        if isinstance(self._filter, Channels):
+            self._filter.release()
+        self._calls.release()
         return self._pieces.take()
 
     def end(self) -> tuple[str, str, list[dict[str, Any]]]:

@@ -191,12 +191,12 @@ class Assembly:
         if self._reasoning == "empty" and wants_empty_reasoning(self._reply.upstream_model):
             self._line_up(ThinkingRun())
         self._close_open()
-        for block in self._waiting:
+        while self._waiting:
+            block = self._waiting.pop(0)
             if isinstance(block, OpenToolCall) and block.is_nothing:
                 continue  # some servers end with an empty call
             self._begin(block)
             self._close_open()
-        self._waiting = []
 
     def _is_new_loss(self, what: str) -> bool:
         note = Note("dropped", "content", f"the answer's {what} could not be carried over")
@@ -354,12 +354,15 @@ class Assembly:
             self._writer.delta(self.index, SIGNATURE, self._seal(block, to_signature))
             self._unsigned |= {_part_of(entry): entry for entry in block.entries if not entry.get("signature")}
         elif isinstance(block, OpenToolCall):
-            ending = block.end(may_be_cut=may_cut_calls(self._finish, self._reply))
+            cut = may_cut_calls(self._finish, self._reply)
+            ending = block.end(may_be_cut=cut, offered=self._reply.offered)
             self.has_cut_call = self.has_cut_call or ending.is_cut
             if ending.reason:
                 self.notes.append(Note("changed", f"content.{self.index}.input", ending.reason))
             if ending.text != "{}" or block.is_blank:
                 self._show_arguments(ending.text)
+            self._waiting[:0] = [OpenToolCall.of(call.name, call.arguments) for call in ending.following]
+            self._made += len(ending.following)
         self._writer.stop(self.index)
         self._open = None
 

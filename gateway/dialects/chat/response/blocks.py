@@ -3,9 +3,12 @@
 `fragments` arrived while a block waited behind another one. `assembly` handles the blocks.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.dialects.chat.response.calls.following_calls import REASON as FOLLOWED
+from gateway.dialects.chat.response.calls.following_calls import following_calls
 from gateway.dialects.chat.response.calls.near_json import NearJson, repaired
 from gateway.dialects.chat.response.calls.restarts import Restart
 from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED, Ending, is_object, to_ending
@@ -65,6 +68,13 @@ class OpenToolCall:
     _restarts: int = 0
     _first: str = ""  # character of the arguments, behind white space
 
+    @classmethod
+    def of(cls, name: str, arguments: str) -> "OpenToolCall":
+        """Return a whole call."""
+        call = cls(name=name, ready=True)
+        call.add(arguments)
+        return call
+
     @property
     def arguments(self) -> str:
         if len(self.fragments) > 1:
@@ -122,15 +132,21 @@ class OpenToolCall:
             self.again = Restart(self.arguments + shown)
             shown += self.again.add(self.reader.again)
 
-    def end(self, *, may_be_cut: bool) -> Ending:
-        """Close the call. Raises UpstreamError if its arguments cannot be made one object."""
+    def end(self, *, may_be_cut: bool, offered: Collection[str] = ()) -> Ending:
+        """Close the call. Raises UpstreamError if its arguments cannot be made one object.
+
+        `offered`: tools of which further calls may be in them.
+        """
         self.closed = self.is_over = True
         held = self.reader.end() + (self.again.rest if self.again is not None else "")
         if held:
             self.fragments.append(held)
         arguments = self.arguments
         if not self.reader.is_rest_meaningless and repaired(self.reader.rest).strip() != arguments.strip():
-            raise self._went_on()
+            following = following_calls(arguments, self.reader.rest, self.name, offered)
+            if not following:
+                raise self._went_on()
+            return Ending("", FOLLOWED, following=tuple(following))
         if self.is_blank:
             return Ending("{}")
         if self.is_valid or (self.begun and is_object(arguments)):
@@ -151,7 +167,9 @@ class OpenToolCall:
 
     def is_followed_by(self, fragment: str) -> bool:
         """Return whether a fragment behind the end of this call begins the arguments of another one."""
-        return not self.is_blank and fragment.lstrip().startswith("{") and not self._repeats(fragment)
+        if self.is_blank or not fragment.lstrip().startswith("{"):
+            return False
+        return self.reader.is_rest_meaningless and not self._repeats(fragment)
 
     def add_rest(self, fragment: str) -> str:
         """Add text behind the end of the arguments: all of them again, or noise; return the part to show.

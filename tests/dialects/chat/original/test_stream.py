@@ -14,10 +14,11 @@ from gateway.dialects.chat.original import call_order, call_starts
 from gateway.dialects.chat.original.answer import to_passed_on
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.calls.near_json import MAX_REST
-from gateway.dialects.chat.response.calls.passed_arguments import to_repaired_note
+from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.dialects.chat.response.chunks import BrokenChunk
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
+from gateway.messages.notes import Note
 from tests.dialects.chat.response.calls.test_near_json import NEARLY, UNCLEAR
 from tests.support.streams import DONE
 
@@ -740,10 +741,10 @@ def test_arguments_that_are_nearly_json_are_repaired(case: str, size: int) -> No
     for together in (True, False):
         joined, reason, stream = streamed_arguments(arguments, size, together=together)
         assert (orjson.loads(joined), reason) == (meant, "tool_calls")
-        assert set(stream.notes) <= {to_repaired_note(0)}
+        assert set(stream.notes) <= {Note("changed", "tool_calls.0.function.arguments", REPAIRED)}
     told, reason, notes = whole_arguments(arguments)
     assert (orjson.loads(told), reason) == (meant, "tool_calls")
-    assert set(notes) <= {to_repaired_note(0).text}
+    assert set(notes) <= {Note("changed", "tool_calls.0.function.arguments", REPAIRED).text}
     assert "a bracket" not in case or notes
 
 

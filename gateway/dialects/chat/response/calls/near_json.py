@@ -39,7 +39,7 @@ LITERALS: Final[Mapping[str, str]] = {
 # Last characters of strings, objects and lists.
 VALUE_ENDS: Final = frozenset("\"'}]")
 # Noise behind a whole value: brackets too many, marks that a server's parser has left, the end of a fence.
-REST = re.compile(r"(?:[\s\]},;`]|</?\w{1,40}>|<\|\w{1,40}\|>)*+")
+REST = re.compile(r"(?:[\s\]},;`]|</?\w{1,40}>|<\|\w{1,40}\|>|<｜[\w▁]{1,40}｜>)*+")
 MAX_REST = 64 * 1024
 # What is held is read again with each piece. No name of a member has as many characters.
 MAX_HELD = 1024

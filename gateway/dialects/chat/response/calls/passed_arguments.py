@@ -4,28 +4,35 @@ Unlike there, arguments that were cut stay unfinished, and those that cannot be 
 OpenAI's clients expect both. `length` says that the former must not be run.
 """
 
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from gateway.dialects.chat.response.blocks import OpenToolCall
+from gateway.dialects.chat.response.calls.following_calls import REASON as FOLLOWED
 from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.errors import UpstreamError
 from gateway.messages.notes import Note
 
+if TYPE_CHECKING:
+    from gateway.dialects.chat.response.calls.call_markup import WrittenCall
+
 
 class CallArguments:
-    """`is_cut`, once they have ended: whether they lack their end. `is_repaired`: whether they were no JSON.
+    """Those of a call of `name`. `is_cut`, once they have ended: whether they lack their end.
 
+    `is_repaired`: whether they were no JSON. `following`: further calls that were in them.
     `error`: why they cannot be made JSON.
     """
 
-    __slots__ = ("_call", "_has_any", "_shown", "error", "is_cut", "is_repaired")
+    __slots__ = ("_call", "_has_any", "_shown", "error", "following", "is_cut", "is_repaired")
 
-    def __init__(self) -> None:
-        self._call = OpenToolCall()
+    def __init__(self, name: str = "") -> None:
+        self._call = OpenToolCall(name=name)
         self._has_any = False
         self._shown = 0  # characters
         self.is_cut = False
         self.is_repaired = False
+        self.following: tuple[WrittenCall, ...] = ()
         self.error: UpstreamError | None = None
 
     @property
@@ -46,7 +53,7 @@ class CallArguments:
         self._shown += len(shown)
         return shown
 
-    def end(self, *, may_be_cut: bool, at_limit: bool = False) -> str:
+    def end(self, *, may_be_cut: bool, at_limit: bool = False, offered: Collection[str] = ()) -> str:
         """Return what is still to be passed on: `{}` for none at all, since clients parse them.
 
         `at_limit`: the limit of the answer was reached, so that the model may not have reached its arguments.
@@ -55,19 +62,20 @@ class CallArguments:
             return ""
         call = self._call
         try:
-            ending = call.end(may_be_cut=may_be_cut)
+            ending = call.end(may_be_cut=may_be_cut, offered=offered)
         except UpstreamError as error:
             self.error = error
             return call.arguments[self._shown :] + call.reader.rest
-        self.is_cut = ending.is_cut
+        self.is_cut, self.following = ending.is_cut, ending.following
         if ending.is_cut:
             return call.arguments[self._shown :]
         self.is_repaired = ending.reason == REPAIRED
         return ending.text
 
-
-def to_repaired_note(index: int) -> Note:
-    return Note("changed", f"tool_calls.{index}.function.arguments", REPAIRED)
+    def notes(self, index: int) -> list[Note]:
+        """Return notes of what was changed in them, as those of the call at `index`."""
+        reasons = [*([REPAIRED] if self.is_repaired else ()), *([FOLLOWED] if self.following else ())]
+        return [Note("changed", f"tool_calls.{index}.function.arguments", reason) for reason in reasons]
 
 
 def text_of(function: Any) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.chat.response.calls.call_markup import WrittenCall
 from gateway.dialects.chat.response.calls.near_json import repaired
 
 # Endings that can complete a cut-off value, in the order tried, before the brackets are closed.
@@ -38,11 +39,15 @@ MAX_DEPTH = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ending:
-    """Completion of arguments: the missing end, the reason, and whether they were cut off and must not be used."""
+    """Completion of arguments: the missing end, the reason, and whether they were cut off and must not be used.
+
+    `following`: further calls that were in them.
+    """
 
     text: str
     reason: str = ""
     is_cut: bool = False
+    following: tuple[WrittenCall, ...] = ()
 
 
 def to_ending(arguments: str, *, is_shown: bool, may_be_cut: bool) -> Ending | None:

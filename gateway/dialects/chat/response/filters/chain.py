@@ -3,13 +3,14 @@
 from gateway.dialects.chat.response.assembly import Assembly
 from gateway.dialects.chat.response.calls.written_calls import WrittenCalls, may_hold_calls, with_written_calls
 from gateway.dialects.chat.response.delta import PieceTarget
+from gateway.dialects.chat.response.filters.channels import Channels, may_be_channels, with_channels
 from gateway.dialects.chat.response.filters.prefill import PrefillCut, without_prefill
 from gateway.dialects.chat.response.filters.stop_sequences import with_stop_guard
 from gateway.dialects.chat.response.filters.think_tags import TAG_STARTS, ThinkTags, with_think_tags
 from gateway.dialects.chat.response.stop_reason import Finish
 from gateway.dialects.reply import Reply
 
-IDLE_LATER = (ThinkTags, WrittenCalls, PrefillCut)
+IDLE_LATER = (Channels, ThinkTags, WrittenCalls, PrefillCut)
 
 
 def with_filters(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: bool) -> PieceTarget:
@@ -17,12 +18,15 @@ def with_filters(assembly: Assembly, reply: Reply, finish: Finish, *, streamed: 
     target = with_stop_guard(assembly, reply, finish)
     if streamed:
         target = without_prefill(target, reply)
-    return with_think_tags(with_written_calls(target, reply, assembly.notes), reply)
+    target = with_think_tags(with_written_calls(target, reply, assembly.notes), reply)
+    return with_channels(target, reply, assembly.notes)
 
 
 def passes_unchanged(text: str, reply: Reply) -> bool:
     """Return whether neither thinking nor calls can be in a whole text."""
-    return not reply.think_tags or not (text.lstrip().startswith(TAG_STARTS) or may_hold_calls(text, reply))
+    if not reply.think_tags:
+        return True
+    return not (text.lstrip().startswith(TAG_STARTS) or may_hold_calls(text, reply) or may_be_channels(text, reply))
 
 
 def holds_nothing(target: PieceTarget, assembly: Assembly) -> bool:
