@@ -11,6 +11,7 @@ from gateway.dialects.native.answer import to_answered
 from gateway.dialects.native.errors import to_error
 from gateway.dialects.native.files import may_name_files, refuse_files
 from gateway.dialects.native.headers import to_headers, to_query
+from gateway.dialects.native.heals import to_adapted, to_healed
 from gateway.dialects.native.refused import RefusedThinking, to_conversation
 from gateway.dialects.native.request import to_body
 from gateway.dialects.native.stream import NativeStream
@@ -67,14 +68,16 @@ class NativeDialect:
             refuse_files(prompt.request)
         keyring = self.keyring.of_tenant(asking.tenant)
         native = to_body(prompt, text, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
+        adaptations = asking.adaptations
+        body, heal_notes = to_adapted(native.body, adaptations) if adaptations else (native.body, ())
         long_context = CONTEXT_SUFFIX.search(route.requested) is not None
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),
-            native.body,
+            body,
             to_reply(prompt, route, asking, keyring),
-            native.notes,
+            (*native.notes, *heal_notes),
             is_streamed=bool(prompt.request.get("stream")),
-            is_edited=native.is_edited,
+            is_edited=native.is_edited or body is not native.body,
             headers=to_headers(route.upstream, asking, prompt.received, long_context=long_context),
             state=NativeState(prompt, asking, keyring),
         )
@@ -95,10 +98,10 @@ class NativeDialect:
         return to_error(status, headers, body, prepared.reply)
 
     def heal(self, prepared: Prepared, route: Route, error: GatewayError) -> Prepared | None:
-        """Leave out earlier thinking with a refused signature, and remember the conversation."""
+        """Leave out earlier thinking with a refused signature, and remember the conversation; or see `heals`."""
         state: NativeState = prepared.state
         if not isinstance(error, InvalidRequest) or not REFUSES_THINKING.search(error.message):
-            return None
+            return None if signs_thinking(route.target.model) else _healed(prepared, error)
         native = to_body(state.prompt, None, route, state.keyring, drops_thinking=True)
         if native.body == prepared.body:
             return None
@@ -117,6 +120,14 @@ class NativeDialect:
 
     def unstreamed(self, prepared: Prepared) -> None:
         """Return None: the client's bytes say whether to stream."""
+
+
+def _healed(prepared: Prepared, error: GatewayError) -> Prepared | None:
+    found = to_healed(bytes(prepared.body), error)
+    if found is None:
+        return None
+    healed = (*prepared.healed, found.adaptation)
+    return replace(prepared, body=found.body, notes=found.notes, is_edited=True, healed=healed)
 
 
 def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:

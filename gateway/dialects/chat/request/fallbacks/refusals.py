@@ -54,7 +54,7 @@ GENERAL_RULES = (*SCHEMA_RULES, *FORMAT_RULES, *WHOLE_SCHEMA_RULES)
 
 def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -> Adaptation | None:
     """Return the adaptation for this error; None if no part of the request can be what was refused."""
-    for adaptation in _asked_for(error, cast(Body, conversion.body)):
+    for adaptation in asked_for(error, cast(Body, conversion.body)):
         if adaptation.kind == "not_strict" and not target.strict_fallback:
             continue
         body, _ = apply(adaptation, conversion.body)
@@ -63,7 +63,7 @@ def to_adaptation(error: GatewayError, conversion: Conversion, target: Target) -
     return None
 
 
-def _asked_for(error: GatewayError, body: Body) -> Iterator[Adaptation]:
+def asked_for(error: GatewayError, body: Body) -> Iterator[Adaptation]:
     """Yield adaptations in order of likelihood. Not all of them concern the request."""
     said = error.said
     if said is None:

@@ -1,0 +1,132 @@
+"""Second tries of refused Messages requests: the rules and rewrites of chat requests, on what both forms have.
+
+llama.cpp, vLLM, SGLang and Ollama compile the same schemas, and have the same limits, behind both of their APIs. The
+parts that they refuse are put into chat's form, rewritten there, and put back. Rewrites of messages are left to chat.
+Claude's own refusals are the client's to act on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import orjson
+
+from gateway.dialects.chat.request.fallbacks.apply import apply
+from gateway.dialects.chat.request.fallbacks.messages import Body
+from gateway.dialects.chat.request.fallbacks.refusals import asked_for
+from gateway.errors import GatewayError
+from gateway.json_values import to_mapping, to_mappings
+from gateway.messages.notes import Note
+from gateway.schemas.openai import ChatRequest
+from gateway.upstream.vendors.adaptation import Adaptation, Kind
+
+SCHEMA_KINDS: Final[frozenset[Kind]] = frozenset(
+    {
+        *("bare_schemas", "narrow_schemas", "plain_schemas", "schema_formats", "schema_words", "single_types"),
+        "typed_schemas",
+    }
+)
+KINDS: Final = SCHEMA_KINDS | {"auto_choice", "cut_descriptions", "drop_fields", "lone_tool", "max_tokens"}
+# What a client can do without, of the fields that a server may refuse.
+DISPENSABLE: Final = frozenset({"temperature", "thinking", "top_k", "top_p"})
+CHOICES: Final = {"any": "required", "auto": "auto", "none": "none"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Healed:
+    """A request that has been changed by an adaptation."""
+
+    body: bytes
+    adaptation: Adaptation
+    notes: tuple[Note, ...]
+
+
+def to_healed(body: bytes, error: GatewayError) -> Healed | None:
+    """Return the request changed so that it avoids the refusal; None if no part of it can be what was refused."""
+    request = orjson.loads(body)
+    seen = _to_chat(request)
+    for adaptation in asked_for(error, seen):
+        changed, notes = _changed(request, adaptation)
+        if changed is not request:
+            return Healed(orjson.dumps(changed), adaptation, notes)
+    return None
+
+
+def to_adapted(body: bytes, adaptations: Iterable[Adaptation]) -> tuple[bytes, tuple[Note, ...]]:
+    """Return the request as these adaptations change it: the same bytes if none of them concerns it."""
+    wanted = [adaptation for adaptation in adaptations if adaptation.kind in KINDS]
+    if not wanted:
+        return body, ()
+    told = request = orjson.loads(body)
+    notes: list[Note] = []
+    for adaptation in wanted:
+        request, more = _changed(request, adaptation)
+        notes += more
+    return (body if request is told else orjson.dumps(request)), tuple(notes)
+
+
+def _changed(request: dict[str, Any], adaptation: Adaptation) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Return the request as one adaptation changes it: the same object if it does not concern it."""
+    if adaptation.kind not in KINDS:
+        return request, ()
+    if adaptation.kind == "drop_fields" and not DISPENSABLE.issuperset(adaptation.names):
+        return request, ()
+    seen = _to_chat(request)
+    changed, notes = apply(adaptation, cast(ChatRequest, seen))
+    return (request, ()) if changed is seen else (_written_back(request, seen, changed), notes)
+
+
+def _to_chat(request: Mapping[str, Any]) -> Body:
+    """Return what the rules look at, under its names in chat. Requests are not checked before: any shape may come."""
+    body: Body = {"messages": [], **{name: request[name] for name in DISPENSABLE if name in request}}
+    if isinstance(request.get("max_tokens"), int):
+        body["max_tokens"] = request["max_tokens"]
+    if request.get("tools"):
+        body["tools"] = [_to_function(tool) for tool in to_mappings(request["tools"])]
+    choice = to_mapping(request.get("tool_choice"))
+    if choice.get("type") == "tool":
+        body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+    elif choice.get("type") in CHOICES:
+        body["tool_choice"] = CHOICES[choice["type"]]
+    schema = _format_of(request).get("schema")
+    if isinstance(schema, dict):
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+    return body
+
+
+def _to_function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool in chat's form. One of the server's own has no schema, and stays as it is."""
+    if not isinstance(tool.get("input_schema"), dict):
+        return {"type": "server", "tool": tool}
+    function = {name: tool[name] for name in ("name", "description") if name in tool}
+    return {"type": "function", "function": {**function, "parameters": tool["input_schema"]}, "tool": tool}
+
+
+def _to_tool(tool: Mapping[str, Any]) -> Any:
+    function = to_mapping(tool.get("function"))
+    schema = {"input_schema": function.get("parameters") or {"type": "object"}} if function else {}
+    described = {"description": function["description"]} if "description" in function else {}
+    return {**tool["tool"], **described, **schema}
+
+
+def _written_back(request: Mapping[str, Any], seen: Body, changed: Body) -> dict[str, Any]:
+    """Return the request with what was changed in chat's form."""
+    written = {name: value for name, value in request.items() if name in changed or name not in seen}
+    if "max_tokens" in changed:
+        written["max_tokens"] = changed["max_tokens"]
+    if changed.get("tools") is not seen.get("tools"):
+        written["tools"] = [_to_tool(tool) for tool in changed["tools"]]
+    if "tool_choice" in changed and changed["tool_choice"] != seen["tool_choice"]:
+        written["tool_choice"] = {**request["tool_choice"], "type": "any"}
+        written["tool_choice"].pop("name", None)
+    schema = (to_mapping(changed.get("response_format")).get("json_schema") or {}).get("schema")
+    if schema is not None and schema != _format_of(request).get("schema"):
+        place = "output_config" if "output_config" in request else "output_format"
+        described = {**_format_of(request), "schema": schema}
+        written[place] = {**request[place], "format": described} if place == "output_config" else described
+    return written
+
+
+def _format_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the form that the answer must have."""
+    return to_mapping(to_mapping(request.get("output_config")).get("format") or request.get("output_format"))

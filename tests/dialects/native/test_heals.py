@@ -1,0 +1,86 @@
+"""Refusals of servers that speak Messages, and the second try that answers each."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.dialects.base import Prepared
+from tests.dialects.native.test_dialect import ANTHROPIC, ASKING, dialect, prompt_of, route_to, sent
+
+Json = dict[str, Any]
+LOCAL = route_to("llamacpp", "qwen3", "http://127.0.0.1:9/v1", "messages")
+DEEP = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?=x)"}}, "additionalProperties": False}
+BARE = {"type": "object", "properties": {"a": {"type": "string"}}}
+TOOL: Json = {"name": "look", "description": "Look.", "input_schema": DEEP}
+SERVER_TOOL: Json = {"type": "web_search_20250305", "name": "web_search"}
+GRAMMAR = "Failed to initialize samplers: failed to parse grammar"
+
+# The refusal, the request, the fields after it.
+CASES: dict[str, tuple[str, Json, Json]] = {
+    "a grammar": (GRAMMAR, {"tools": [TOOL, SERVER_TOOL]}, {"tools": [{**TOOL, "input_schema": BARE}, SERVER_TOOL]}),
+    "a grammar of the answer": (
+        GRAMMAR,
+        {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": DEEP}}},
+        {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": BARE}}},
+    ),
+    "a pattern": (
+        "Regex parse error: lookahead is not supported",
+        {"tools": [TOOL]},
+        {"tools": [{**TOOL, "input_schema": {**BARE, "additionalProperties": False}}]},
+    ),
+    "thinking": ('"qwen2" does not support thinking', {"thinking": {"type": "enabled", "budget_tokens": 1024}}, {}),
+    "more tokens than fit": (
+        "max_tokens=9000 cannot be greater than max_model_len=8192.",
+        {"max_tokens": 9000},
+        {"max_tokens": 8192},
+    ),
+    "a named tool": (
+        "Invalid tool_choice type: 'object'. Supported string values: none, auto, required",
+        {"tools": [TOOL, {**TOOL, "name": "b"}], "tool_choice": {"type": "tool", "name": "look"}},
+        {"tools": [TOOL], "tool_choice": {"type": "any"}},
+    ),
+}
+
+
+def refused(prepared: Prepared, words: str, route: Any = LOCAL) -> Prepared | None:
+    body = orjson.dumps({"error": {"code": 400, "message": words, "type": "invalid_request_error"}})
+    native = dialect()
+    return native.heal(prepared, route, native.error(400, {}, body, prepared))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused_part_is_rewritten_for_a_second_try(name: str) -> None:
+    words, fields, expected = CASES[name]
+    prepared = dialect().prepare(prompt_of(**fields), LOCAL, ASKING)
+    healed = refused(prepared, words)
+    assert healed is not None
+    assert healed.notes
+    assert healed.is_edited
+    rest = {name: value for name, value in sent(prepared).items() if name not in fields}
+    assert sent(healed) == rest | expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_later_requests_avoid_what_was_refused(name: str) -> None:
+    words, fields, _ = CASES[name]
+    first = refused(dialect().prepare(prompt_of(**fields), LOCAL, ASKING), words)
+    assert first is not None
+    later = dialect().prepare(prompt_of(**fields), LOCAL, replace(ASKING, adaptations=first.healed))
+    assert later.body == first.body
+    assert later.is_edited
+    other = prompt_of(system="x")
+    untouched = dialect().prepare(other, LOCAL, replace(ASKING, adaptations=first.healed))
+    assert untouched.body == dialect().prepare(other, LOCAL, ASKING).body
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refusals_of_claude_are_left_to_the_client(name: str) -> None:
+    words, fields, _ = CASES[name]
+    assert refused(dialect().prepare(prompt_of(**fields), ANTHROPIC, ASKING), words, ANTHROPIC) is None
+
+
+def test_a_refusal_of_something_else_is_not_answered() -> None:
+    prepared = dialect().prepare(prompt_of(tools=[TOOL, "no tool"], tool_choice="x", max_tokens="y"), LOCAL, ASKING)
+    assert refused(prepared, "something is wrong") is None
