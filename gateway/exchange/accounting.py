@@ -12,7 +12,7 @@ from gateway.access.records import NANO, PRESET, KeyRecord
 from gateway.access.reservation import NOTHING, Grant, Need, Used
 from gateway.context import Context
 from gateway.errors import GatewayError, PermissionDenied
-from gateway.exchange.list_price import PriceOf, cost_of
+from gateway.exchange.list_price import PriceOf, cost_of, tokens_beside
 from gateway.exchange.plan import Plan, note_losses
 from gateway.exchange.reach import NOTHING_ELSE, Reach, reach_of
 from gateway.exchange.worst_case import UNCOUNTED, worst_case
@@ -185,7 +185,9 @@ def to_used(record: UsageRecord, price: Price | None, price_of: PriceOf) -> Used
     }
     names = (context.tenant, context.user, context.key_id, model, provider)
     sums = "|".join([name.replace("|", "/") for name in names])
-    return Used(nano, read_anew + cache_write, output, {name: value for name, value in entry.items() if value}, sums)
+    read_beside, written_beside = tokens_beside(record.usage)
+    read, written = read_anew + cache_write + read_beside, output + written_beside
+    return Used(nano, read, written, {name: value for name, value in entry.items() if value}, sums)
 
 
 def to_late(grant: Grant, used: Used, upstream: Upstream) -> bytes:

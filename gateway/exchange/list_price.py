@@ -1,14 +1,15 @@
 """Cost of an answer by the price list, for upstreams that report none: each field of Anthropic's usage that is billed.
 
-Fields are those of the `anthropic` package 2.12 (2026-11). A redeemed `fallback_credit` is left out: its amount is not
-reported, so that the full price counts.
+Fields are those of the `anthropic` package 2.12 (2026-11). A redeemed `fallback_credit` bills what is written to the
+cache, as far as the refused model had it there, at the price of reading (Anthropic's documents). How much that is, is
+not reported; all but the last turn is, so that all of it counts so.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.json_values import to_mapping, to_mappings
-from gateway.messages.usage import STANDARD
+from gateway.messages.usage import MAX_TOKENS, STANDARD
 from gateway.upstream.models.prices import Price
 
 # How much dearer faster answers are: Anthropic's fast mode, OpenAI's priority processing (prices of 2026-11).
@@ -38,6 +39,8 @@ def cost_of(usage: Mapping[str, Any], price: Price, price_of: PriceOf, *, is_nat
         tokens = _steps_cost(usage, price, price_of)
     else:
         read, written = usage.get("cache_read_input_tokens", 0), usage.get("cache_creation_input_tokens", 0)
+        if written and is_redeemed(usage):
+            read, written = read + written, 0
         for_hour = _written_for_hour(usage) if written else 0
         tokens = price.tokens_cost(usage["input_tokens"], usage["output_tokens"], read, written, for_hour)
     if usage.get("service_tier", STANDARD) != STANDARD or "speed" in usage or "inference_geo" in usage:
@@ -53,6 +56,27 @@ def _factor_of(usage: Mapping[str, Any], *, is_native: bool) -> float:
     if usage.get("speed") == "fast":
         factor *= FAST_MODE
     return factor * REGION if usage.get("inference_geo") in REGIONS else factor
+
+
+def is_redeemed(usage: Mapping[str, Any]) -> bool:
+    """Return whether a credit has been applied that an earlier model's refusal gave."""
+    return to_mapping(to_mapping(usage.get("fallback_credit")).get("status")).get("type") == "redeemed"
+
+
+def tokens_beside(usage: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Return the tokens that were read anew and written in steps beside those that the counts include."""
+    if not usage or not usage.get("iterations"):
+        return 0, 0
+    beside = [step for step in to_mappings(usage["iterations"]) if step.get("type") in STEPS_BESIDE]
+    read = sum(_count(step, "input_tokens") + _count(step, "cache_creation_input_tokens") for step in beside)
+    return min(read, MAX_TOKENS), min(sum(_count(step, "output_tokens") for step in beside), MAX_TOKENS)
+
+
+def _repriced(counts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the counts with all that was written to the cache as read from it."""
+    read = _count(counts, "cache_read_input_tokens") + _count(counts, "cache_creation_input_tokens")
+    kept = {name: counts[name] for name in ("input_tokens", "output_tokens", "model") if name in counts}
+    return {**kept, "cache_read_input_tokens": read}
 
 
 def _tokens_cost(counts: Mapping[str, Any], price: Price) -> float:
@@ -76,7 +100,8 @@ def _steps_cost(usage: Mapping[str, Any], price: Price, price_of: PriceOf) -> fl
     beside = [step for step in steps if step.get("type") in STEPS_BESIDE]
     # Steps that do not add up are no base for a bill.
     is_whole = sum(_count(step, "output_tokens") for step in own) == _count(usage, "output_tokens")
-    counted = [*own, *beside] if own and is_whole else [usage, *beside]
+    counted = own if own and is_whole else [usage]
+    counted = [*(map(_repriced, counted) if is_redeemed(usage) else counted), *beside]
     return sum(_tokens_cost(step, _price_of_step(step, price, price_of)) for step in counted)
 
 

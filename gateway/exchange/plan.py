@@ -9,6 +9,7 @@ from gateway.context import Context
 from gateway.dialects.base import Prepared
 from gateway.dialects.reply import Reply
 from gateway.errors import CircuitOpen, GatewayError, NotFound
+from gateway.exchange.list_price import tokens_beside
 from gateway.exchange.sink import Sink
 from gateway.messages.notes import Note, field_of
 from gateway.messages.prompt import Prompt
@@ -120,7 +121,8 @@ class Plan:
         is_batch, record = self.context.priority == "batch", self.record
 
         def used() -> int:
-            return record.input_tokens + record.cache_write_tokens + record.output_tokens
+            own = record.input_tokens + record.cache_write_tokens + record.output_tokens
+            return own + sum(tokens_beside(record.usage))
 
         return LaneDemand(self.reply.input_estimate, is_batch, not (is_batch or self.fallbacks), used, priority)
 

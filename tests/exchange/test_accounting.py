@@ -29,3 +29,14 @@ def test_use_by_the_price_list_has_all_that_the_answer_is_billed_for() -> None:
         assert (used.cost, used.entry["source"]) == (32 * factor * NANO, "price")
     record.cost = 7.0
     assert to_used(record, prices, lambda _: None).cost == 7 * NANO
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "compaction"])
+def test_tokens_of_steps_beside_the_answer_count_in_rates(kind: str) -> None:
+    beside = {"input_tokens": 50, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 900, "output_tokens": 30}
+    steps = [{"type": "message", "input_tokens": 2, "output_tokens": 3}, {"type": kind, "model": "a", **beside}]
+    usage = {"input_tokens": 2, "output_tokens": 3, "iterations": steps}
+    record = UsageRecord(Context("req_1"), input_tokens=2, output_tokens=3, usage=usage)
+    used = to_used(record, None, lambda _: None)
+    assert (used.input, used.output) == (59, 33)
+    assert (used.entry["input"], used.entry["output"]) == (2, 3)

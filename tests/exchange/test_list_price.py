@@ -16,6 +16,7 @@ COUNTS = {"input_tokens": 10, "output_tokens": 3, "cache_read_input_tokens": 5, 
 TOKENS = 10 * 2 + 3 * 10 + 5 * 0.2 + 4 * 2.5
 OF_ADVISOR = 10 * 4 + 3 * 20 + 5 * 0.4 + 4 * 5
 STEP = {"type": "message", **COUNTS}
+REDEEMED = {"status": {"type": "redeemed"}}
 
 # What the usage has beside the counts, and the cost of all.
 BILLED: dict[str, tuple[dict[str, Any], float]] = {
@@ -40,6 +41,20 @@ BILLED: dict[str, tuple[dict[str, Any], float]] = {
     "a compaction": ({"iterations": [{**STEP, "type": "compaction"}, STEP]}, 2 * TOKENS),
     "a fallback": ({"iterations": [{**STEP, "type": "fallback_message", "model": "adv"}]}, OF_ADVISOR),
     "steps that do not add up": ({"iterations": [{**STEP, "output_tokens": 1, "model": "adv"}]}, TOKENS),
+    "a redeemed credit": ({"fallback_credit": REDEEMED}, TOKENS - 4 * 2.5 + 4 * 0.2),
+    "a credit for entries for an hour": (
+        {"fallback_credit": REDEEMED, "cache_creation": {"ephemeral_1h_input_tokens": 4}},
+        TOKENS - 4 * 2.5 + 4 * 0.2,
+    ),
+    "a credit that was not applied": (
+        {"fallback_credit": {"status": {"type": "not_applied", "reason": "expired"}}},
+        TOKENS,
+    ),
+    "a credit of no form": ({"fallback_credit": 1}, TOKENS),
+    "a redeemed credit beside an advisor": (
+        {"fallback_credit": REDEEMED, "iterations": [STEP, {**STEP, "type": "advisor_message", "model": "adv"}]},
+        TOKENS - 4 * 2.5 + 4 * 0.2 + OF_ADVISOR,
+    ),
     "steps of no form": ({"iterations": [1, {}, {"type": "advisor_message"}]}, TOKENS),
     "steps in another form": ({"iterations": "many"}, TOKENS),
     "counts of no form": ({"server_tool_use": 1, "cache_creation": [], "speed": 1, "inference_geo": None}, TOKENS),
