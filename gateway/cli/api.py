@@ -1,6 +1,6 @@
-"""A client of Anthropic's API, as small as the batch commands need it: the gateway's, or any other server of that API.
+"""A minimal client of Anthropic's API for the batch commands, for this gateway or any other server of that API.
 
-A failure is an ApiError with a remedy. `patiently` retries temporary failures, such as a restart of the gateway; the
+A failure is an ApiError with a remedy. `patiently` retries temporary failures, such as a restart of the gateway. The
 first call of a command is made without it, so that a wrong address is reported at once.
 """
 
@@ -60,7 +60,7 @@ NO_BATCH: Final = (
 
 
 class ApiError(CommandError):
-    """`code` is the HTTP status, 0 without an answer. `wait`: seconds the server asks for."""
+    """A failed call. `code`: HTTP status, 0 without an answer. `wait`: seconds that the server requests."""
 
     def __init__(
         self, message: str, hint: str = "", *, code: int = 0, transient: bool = False, wait: float | None = None
@@ -73,7 +73,8 @@ class ApiError(CommandError):
 
 @dataclass(slots=True)
 class Api:
-    """`is_dragoman` is known after the first answer: only this gateway reports a batch's progress."""
+    """Client of one server. `is_dragoman` is known after the first answer: only this gateway reports a batch's
+    progress."""
 
     session: aiohttp.ClientSession
     url: str = field(repr=False)
@@ -87,7 +88,7 @@ class Api:
         return (await self.call("POST", path, data=orjson.dumps(body), headers={"content-type": "application/json"}))[0]
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
-        """The answer's JSON, and its headers. Raises ApiError."""
+        """Return the answer's JSON and headers. Raises ApiError."""
         async with self.opened(method, path, **options) as response:
             body = await response.read()
             try:
@@ -97,7 +98,7 @@ class Api:
 
     @asynccontextmanager
     async def opened(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A successful answer, its body still to be read. Raises ApiError for any other, and when it breaks off."""
+        """Yield a successful answer with an unread body. Raises ApiError for any other, and if it breaks off."""
         try:
             async with self.session.request(method, self.url + path, proxy=self.proxy, **options) as response:
                 self.is_dragoman = response.headers.get("server") == SERVER
@@ -128,7 +129,8 @@ class Api:
         )
 
     def _foreign(self, status: int) -> ApiError:
-        """An answer that no Anthropic API gives: another server, or a proxy that speaks for an absent gateway."""
+        """Return the error for an answer that is not of an Anthropic API: another server, or a proxy in front of an
+        absent gateway."""
         return ApiError(
             f"what answered at {self.url} is not Anthropic's API (status {status})",
             f"give the gateway's base address, without a path, with --url or {URL_VARIABLE}",
@@ -157,7 +159,7 @@ class Api:
 
 @asynccontextmanager
 async def connected(url: str | None) -> AsyncIterator[Api]:
-    """`url` None means the environment's. Raises CommandError for an invalid address."""
+    """Connect to `url`, or to the environment's if it is None. Raises CommandError for an invalid address."""
     given = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     base = to_base(given)
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
@@ -167,7 +169,7 @@ async def connected(url: str | None) -> AsyncIterator[Api]:
 
 
 def to_base(url: str) -> str:
-    """The address without the `/v1` that many paste along, and without a password: it is shown, and kept in files."""
+    """Return the address without `/v1`, which many include, and without a password, since it is shown and stored."""
     base = without_userinfo(url.strip().rstrip("/").removesuffix("/v1"))
     try:
         parts = urlsplit(base)
@@ -183,7 +185,7 @@ def without_userinfo(url: str) -> str:
 
 
 def basic_auth(url: str) -> dict[str, str]:
-    """The header for a user name and a password in the address, as a proxy in front of the gateway may ask for."""
+    """Return the header for user name and password in the address, for a proxy in front of the gateway."""
     found = re.match(r"\s*https?://([^/?#]*)@", url)
     if found is None:
         return {}
@@ -192,7 +194,7 @@ def basic_auth(url: str) -> dict[str, str]:
 
 
 def credentials() -> dict[str, str]:
-    """Return the header of the key in the environment: every process of the machine can read a command line."""
+    """Return the header with the key from the environment: every process of the machine can read a command line."""
     if key := os.environ.get(KEY_VARIABLE):
         return {"x-api-key": key}
     token = os.environ.get(TOKEN_VARIABLE)
@@ -200,14 +202,15 @@ def credentials() -> dict[str, str]:
 
 
 def proxy_for(url: str) -> str | None:
-    """HTTP_PROXY, HTTPS_PROXY, NO_PROXY; aiohttp's own `trust_env` would also send credentials out of ~/.netrc."""
+    """Return the proxy by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. aiohttp's `trust_env` would also send credentials from
+    ~/.netrc."""
     address = urlsplit(url)
     return None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A row of failures that may pass: since when, until when the call is repeated, in seconds since 1970.
+    """A series of temporary failures: its start, and the time until which the call is repeated, in Unix seconds.
 
     `error` is the last failure, None once the call has succeeded.
     """
@@ -221,7 +224,7 @@ class Outage:
 async def patiently(
     call: Callable[[], Awaitable[Value]], waiting: Callable[[Outage], None], *, seconds: float = PATIENCE_SECONDS
 ) -> Value:
-    """The call's value, called again while it fails in a way that passes; `waiting` gets each failure and the end."""
+    """Return the call's value, repeating it after temporary failures. `waiting` gets each failure and the end."""
     clock = asyncio.get_running_loop().time
     until, pause = clock() + seconds, FIRST_WAIT
     since: float | None = None

@@ -1,6 +1,6 @@
-"""`dragoman check`: the effective configuration, what can be reached, what is off or degraded, and what to do.
+"""`dragoman check`: the effective configuration, reachable servers, disabled or degraded features, and remedies.
 
-To be run where the gateway runs, with its environment; before a start or beside one.
+It runs where the gateway runs, with the same environment, before a start or beside a running gateway.
 """
 
 import asyncio
@@ -51,9 +51,8 @@ def check(
     explain: Annotated[str | None, typer.Option(metavar="MODEL", help="Show which route takes this model.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the configuration, the routes, what can be reached, and what is degraded. Status 1 for warnings, 2 for what
-    cannot work.
-    """
+    """Show the configuration, the routes, reachable servers, and degraded features. Status 1 for warnings, 2 for
+    errors."""
     console = Console(json)
     with console.failing_clearly():
         settings = _settings()

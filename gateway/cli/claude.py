@@ -2,10 +2,11 @@
 
     eval "$(dragoman claude)" && claude
 
-The variables are those that Claude Code 2.1.197 and 2.1.332 read. It knows Claude's windows by their names, and takes
-200,000 tokens for any other, since some version between the two a million; CLAUDE_CODE_MAX_CONTEXT_TOKENS corrects
-that. The older one ignores it for names with the prefix `claude-`, so a Claude of a million tokens gets `[1m]` after
-its name instead. An answer's limit is lowered to the model's, never raised: upstreams reserve credit for all of it.
+The variables are those that Claude Code 2.1.197 and 2.1.332 read. It knows the context windows of Claude's models by
+name, and assumes 200,000 tokens for any other model (newer versions: a million). CLAUDE_CODE_MAX_CONTEXT_TOKENS
+corrects that. The older version ignores it for names with the prefix `claude-`, so a Claude with a million tokens gets
+`[1m]` after its name. The limit of an answer is lowered to the model's, never raised: upstreams reserve credit for all
+of it.
 """
 
 import difflib
@@ -41,7 +42,7 @@ class Shell(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model of the gateway's list; None for facts that the list lacks."""
+    """A model of the gateway's list; None for facts that the list does not have."""
 
     name: str
     window: int | None
@@ -88,7 +89,7 @@ def claude(
 
 
 async def find(api: Api, name: str) -> Chosen:
-    """Find a model by any name that the gateway takes. Raises CommandError that names the closest ones."""
+    """Find a model by any of its names. Raises CommandError with the closest ones."""
     try:
         entry: dict[str, Any] = await api.get(f"/v1/models/{quote(name, safe='')}")
     except ApiError as error:
@@ -116,9 +117,10 @@ def to_variables(url: str, main: Chosen, small: Chosen) -> dict[str, str]:
 
 
 def to_telemetry(url: str, token: str) -> dict[str, str]:
-    """The variables with which Claude Code exports metrics, logs and traces to the gateway, and passes its trace on.
+    """Return the variables with which Claude Code sends metrics, logs and traces to the gateway, and passes its trace
+    on.
 
-    It adds no credential to exports, and a trace to a gateway only on request (both seen with 2.1.197).
+    It adds no credential to exports, and sends a trace to a gateway only on request (both seen with 2.1.197).
     """
     exporters = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("METRICS", "LOGS", "TRACES")}
     return {

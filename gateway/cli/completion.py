@@ -1,4 +1,4 @@
-"""`dragoman completion`: the script with which a shell completes commands and options."""
+"""`dragoman completion`: the script by which a shell completes commands and options."""
 
 from enum import StrEnum
 from typing import Annotated

@@ -1,7 +1,7 @@
 """Shared parts of the subcommands: output, failures, and the event loop.
 
-Standard output carries only results, so that it can be piped; everything else goes to standard error. With
-`--json` every line of standard output is one JSON object, an error too.
+Standard output has only results, so that it can be piped; everything else goes to standard error. With `--json` every
+line of standard output is one JSON object, including errors.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Exit(IntEnum):
-    """Exit statuses; docs/cli.md says what each command means by them."""
+    """Exit statuses. docs/cli.md has their meaning for each command."""
 
     DONE = 0
     FAILED = 1
@@ -46,21 +46,21 @@ class Console:
     json: bool = False
 
     def event(self, event: str, text: str, **fields: Any) -> None:
-        """Something happened: a line on standard error, or an object on standard output."""
+        """Report an event: a line on standard error, or an object on standard output."""
         if self.json:
             self.emit({"event": event, **fields})
         else:
             typer.echo(printable(text), err=True)
 
     def answer(self, value: object, text: str) -> None:
-        """Print the result, always on standard output."""
+        """Print the result on standard output."""
         if self.json:
             self.emit(value)
         else:
             typer.echo(printable(text))
 
     def note(self, text: str) -> None:
-        """Print for people only, on standard error."""
+        """Print a line for people on standard error; nothing with `--json`."""
         if not self.json:
             typer.echo(printable(text), err=True)
 
@@ -70,7 +70,7 @@ class Console:
 
     @contextmanager
     def failing_clearly(self) -> Iterator[None]:
-        """Ends the process with the error's status, after the error and what to do about it."""
+        """End the process with the error's status, after printing the error and its remedy."""
         try:
             yield
         except CommandError as error:
@@ -91,14 +91,14 @@ class Console:
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: what a server or a file wrote in it cannot move the cursor, colour it or reverse it."""
+    """Return text that is safe for a terminal: it cannot move the cursor, change colours or reverse its direction."""
     if text.isprintable():
         return text
     return "".join([each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text])
 
 
 def run_async(main: Callable[[], Awaitable[Result]], *, on_interrupt: str = "") -> Result:
-    """Run to the end; Ctrl-C cancels what runs and becomes a CommandError with `on_interrupt` as its hint."""
+    """Run to the end. Ctrl-C cancels the task and becomes a CommandError with the hint `on_interrupt`."""
 
     async def started() -> Result:
         return await main()
@@ -111,7 +111,7 @@ def run_async(main: Callable[[], Awaitable[Result]], *, on_interrupt: str = "") 
 
 
 def fail(message: str, status: int = Exit.FAILED) -> NoReturn:
-    """One line a problem, on stderr, if that can be written."""
+    """Write one line per problem to stderr, if possible, and exit."""
     with suppress(OSError):
         for line in message.splitlines():
             typer.echo(f"dragoman: {line}", err=True)

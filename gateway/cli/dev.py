@@ -1,7 +1,7 @@
-"""`dragoman dev`: everything on one machine, one command, nothing to configure.
+"""`dragoman dev`: everything on one machine, in one command, without configuration.
 
-One front end, one worker, and an embedded Redis. Without an upstream's key or address it starts the built-in simulator
-as upstream, and says so: on the console, in the `x-gateway-upstream` header, and in every answer.
+It runs one front end, one worker, and an embedded Redis. Without an upstream's key or address, the built-in simulator
+is the upstream, and is named as such on the console, in the `x-gateway-upstream` header, and in every answer.
 """
 
 import secrets
@@ -72,7 +72,7 @@ def needs_access(settings: Settings) -> Iterator[Problem]:
 
 
 def to_dev_settings(settings: Settings) -> Settings:
-    """Admit everyone on this machine, unless keys or GATEWAY_AUTH are set. Make an admin key where there is none."""
+    """Admit everyone on this machine, unless keys or GATEWAY_AUTH are set. Make an admin key if there is none."""
     changes: dict[str, object] = {}
     if "auth" not in settings.model_fields_set and not settings.has_keys:
         changes["auth"] = "off"
@@ -82,7 +82,7 @@ def to_dev_settings(settings: Settings) -> Settings:
 
 
 def with_free_ports(settings: Settings, notes: list[str]) -> Settings:
-    """Replace ports that are in use by the next free ones, unless they were set; `notes` get which."""
+    """Replace ports that are in use by the next free ones, unless they were set. `notes` receives the changes."""
     for name, host in PORTS.items():
         wanted = getattr(settings, name)
         free = wanted
@@ -95,7 +95,7 @@ def with_free_ports(settings: Settings, notes: list[str]) -> Settings:
 
 
 def is_simulated(settings: Settings) -> bool:
-    """Return whether the simulator answers: where there is no upstream, and where a simulated one is named."""
+    """Return True if the simulator answers: without an upstream, or if GATEWAY_SIMULATOR names one."""
     return bool(settings.simulator) or not settings.has_upstream
 
 
@@ -127,7 +127,7 @@ async def _running(settings: Settings, notes: list[str]) -> AsyncIterator[Addres
 
 
 async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str]) -> Settings:
-    """Return the settings with the address of an embedded server. Without one only live traffic works; see `notes`."""
+    """Return the settings with an embedded server's address. Without one, only live traffic works (see `notes`)."""
     try:
         server = await stack.enter_async_context(EmbeddedServer())
     except EmbeddedServerError as error:
@@ -139,7 +139,7 @@ async def _with_redis(settings: Settings, stack: AsyncExitStack, notes: list[str
 
 @asynccontextmanager
 async def _simulator() -> AsyncIterator[str]:
-    """Run the built-in upstream on a separate port; the value is its origin."""
+    """Run the simulator on a separate port, and yield its origin."""
     runner = web.AppRunner(
         application(other_apis=True), access_log=None, handler_cancellation=True, shutdown_timeout=0.0
     )
@@ -173,6 +173,6 @@ def _welcome(addresses: Addresses, settings: Settings, notes: list[str]) -> None
 
 
 def own_command(started: str) -> str:
-    """Return `dragoman` if it is on the PATH, as it is not for a clone, else the path it was started with."""
+    """Return `dragoman` if it is on the PATH, or else the path that it was started with, as in a clone."""
     on_path = shutil.which("dragoman") is not None or Path(started).name != "dragoman"
     return "dragoman" if on_path else shlex.quote(started)

@@ -1,9 +1,8 @@
-"""Judgement and cost estimate for a file of requests before sending: `--dry-run`.
+"""Check and cost estimate for a file of requests before sending: `--dry-run`.
 
-Each request is checked as a worker would check it, and its model looked up in the API's list.
-
-Up to SAMPLE requests are counted by the API's count_tokens, spread evenly over the file and over its models; the rest
-is taken to have as many tokens for its bytes. Prices are those that the model's entry in the API's list has, if any.
+Each request is checked as a worker would check it, and its model is looked up in the API's list. Up to SAMPLE requests,
+spread evenly over the file and its models, are counted by the API's count_tokens; the tokens of the others follow from
+their bytes. Prices are those of the API's list of models, if it has any.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,7 +28,7 @@ COUNTED_FIELDS: Final = frozenset(
 
 @dataclass(slots=True)
 class ModelEstimate:
-    """`prices` are dollars for one token, in and out; None where the API has none."""
+    """Estimate for one model. `prices`: dollars per input and output token; None if the API has none."""
 
     model: str
     places: list[int] = field(default_factory=list)
@@ -47,7 +46,7 @@ class ModelEstimate:
 
     @property
     def cost(self) -> tuple[float, float] | None:
-        """Dollars: for the input alone, and with answers of the full max_tokens."""
+        """Return dollars for the input alone, and with answers of the full max_tokens."""
         if self.prices is None:
             return None
         least = self.input_tokens * self.prices[0]
@@ -56,9 +55,10 @@ class ModelEstimate:
 
 @dataclass(slots=True)
 class RequestsEstimate:
-    """`error` is the relative error of the counts, as the gateway states it; `refused` requests would fail.
+    """Estimate for a file. `error`: relative error of the counts, as the gateway states it. `refused`: requests that
+    would fail.
 
-    `problems` has the first ones, `hidden` the number of those beyond. A model that the list lacks is one problem.
+    `problems`: the first ones; `hidden`: number of further ones. A model that is not in the list is one problem.
     """
 
     models: list[ModelEstimate]
@@ -94,7 +94,7 @@ class RequestsEstimate:
 
 
 async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], None]) -> RequestsEstimate:
-    """`show` receives the counted and the total number. Raises ApiError."""
+    """Estimate the requests. `show` receives the counted and the total number. Raises ApiError."""
     models = group(requests)
     found = RequestsEstimate(list(models.values()), len(requests))
     for model in models.values():
@@ -118,7 +118,7 @@ async def estimate(api: Api, requests: RequestsFile, show: Callable[[int, int], 
 
 
 def refusal_of(params: dict[str, Any], size: int) -> str | None:
-    """Return the message with which a worker would refuse these params; None if it would send them."""
+    """Return the error message that these params would get from a worker; None if it would send them."""
     try:
         refuse_live_only(params)
         to_prompt(params, size, Context("dry-run"))
@@ -139,7 +139,7 @@ def group(requests: RequestsFile) -> dict[str, ModelEstimate]:
 
 
 def choose(models: Iterable[ModelEstimate], total: int) -> list[int]:
-    """Choose all requests, if they are few; else of each model its share of SAMPLE, at least one, at even distances."""
+    """Choose all requests, if they are few; else a share of SAMPLE per model, at least one, at even distances."""
     chosen: list[int] = []
     for model in models:
         count = len(model.places)
@@ -220,7 +220,7 @@ async def _count(api: Api, requests: RequestsFile, line: Line, model: ModelEstim
 
 
 async def _look_up(api: Api, model: ModelEstimate) -> None:
-    """Find the model in the API's list, and its prices."""
+    """Find the model and its prices in the API's list."""
     try:
         entry = await api.get(f"/v1/models/{quote(model.model, safe='')}")
         prices = float(entry["pricing"]["prompt"]), float(entry["pricing"]["completion"])
@@ -234,7 +234,7 @@ async def _look_up(api: Api, model: ModelEstimate) -> None:
 
 
 async def _has_whole_list(api: Api) -> bool:
-    """Return True if the API lists models, those of all upstreams: only then is one that is not there unknown."""
+    """Return True if the API lists the models of all upstreams: only then is a missing model unknown."""
     try:
         listed, headers = await api.call("GET", "/v1/models", params={"limit": 1})
     except ApiError:

@@ -1,6 +1,7 @@
-"""`dragoman import`: a `gateway.toml` from the configuration of another gateway, and what could not be carried over.
+"""`dragoman import`: convert another gateway's configuration to a `gateway.toml`, and list settings without a
+counterpart.
 
-The result is printed, or written to `--output`; it is not applied. Keys stay in variables of the environment.
+The result is printed, or written to `--output`; it is not applied. Keys become variables of the environment.
 """
 
 from pathlib import Path
@@ -35,7 +36,7 @@ def import_router(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Import from claude-code-router: providers become upstreams, and its roles routes of Claude's families."""
+    """Import from claude-code-router: providers become upstreams, and its roles become routes for Claude's models."""
     console = Console(json)
     with console.failing_clearly():
         finish(console, of_claude_code_router(config), output)

@@ -1,4 +1,4 @@
-"""`dragoman limits requests`, `approve` and `deny`: answers to clients that ask for a higher budget."""
+"""`dragoman limits requests`, `approve` and `deny`: answer clients that request a higher budget."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -35,7 +35,7 @@ def approve(
     budget_usd: Annotated[str, typer.Option("--budget-usd", help="The new budget, in US dollars per its period.")],
     json: Json = False,
 ) -> None:
-    """Set the budget that a request is about, and mark the request; again with the same amount changes nothing."""
+    """Set the requested budget, and mark the request as approved. Repeating it with the same amount has no effect."""
     console = Console(json)
 
     async def change(store: AccessStore) -> IncreaseRequest:

@@ -58,7 +58,7 @@ class LimitOptions:
 
 @dataclass(frozen=True, slots=True)
 class RightsOptions:
-    """Options for what a key may do."""
+    """Options for the rights of a key."""
 
     model: Annotated[list[str] | None, typer.Option(help="Pattern of models it may use; may be repeated.")] = None
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None
@@ -83,7 +83,7 @@ class RightsOptions:
     ] = None
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of a KeyRecord that were given. Raises CommandError for a value that cannot be used."""
+        """Return the given options as fields of a KeyRecord. Raises CommandError for an invalid value."""
         given = {
             "models": tuple(self.model) if self.model else None,
             "addresses": to_networks(self.address),
@@ -160,7 +160,7 @@ def named(text: str, what: str) -> str:
 
 
 def to_scope(text: str, allowed: str = "deployment, tenant:NAME or user:NAME") -> str:
-    """Read `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError, which names what is `allowed`."""
+    """Parse `deployment`, `tenant:NAME` or `user:NAME`. Raises CommandError with the `allowed` forms."""
     if text == "deployment":
         return DEPLOYMENT
     kind, _, name = text.partition(":")
@@ -171,7 +171,7 @@ def to_scope(text: str, allowed: str = "deployment, tenant:NAME or user:NAME") -
 
 
 def to_expiry(text: str | None) -> int | None:
-    """Unix seconds, from a number of days or an ISO date. Raises CommandError."""
+    """Parse a number of days or an ISO date into Unix seconds. Raises CommandError."""
     if text is None:
         return None
     if text.isdecimal():

@@ -1,7 +1,7 @@
-"""`dragoman keys`: make, list, change and rotate client keys, and set limits, in the Redis that the gateway uses.
+"""`dragoman keys`: create, list, change and rotate client keys, and set limits, in the gateway's Redis.
 
-Run it with the gateway's own environment: GATEWAY_REDIS_URL, and GATEWAY_SECRET where one is set. Without a Redis URL
-it uses the embedded server of `dragoman dev` on this machine.
+Run it with the gateway's own environment: GATEWAY_REDIS_URL, and GATEWAY_SECRET if one is set. Without a Redis URL it
+uses the embedded server of `dragoman dev` on this machine.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def create(
     role: Role = None,
     json: Json = False,
 ) -> None:
-    """Make a key. It is shown once; only its digest is stored."""
+    """Create a key. It is shown once; only its digest is stored."""
     console = Console(json)
     with console.failing_clearly():
         fields, allowance = rights.fields(), limits.allowance()
@@ -66,7 +66,7 @@ def change(
     rights: RightsOptions,
     json: Json = False,
 ) -> None:
-    """Change what a key may do; what is not given stays. `--model '*'` allows all models again."""
+    """Change the rights of a key; options that are not given stay. `--model '*'` allows all models again."""
     console = Console(json)
     with console.failing_clearly():
         fields = rights.fields()
@@ -80,7 +80,7 @@ def change(
 def list_keys(
     every: Annotated[bool, typer.Option("--all", help="Archived ones too.")] = False, json: Json = False
 ) -> None:
-    """List keys by their ids, as in the log, without the keys themselves: made ones, and configured ones."""
+    """List generated and configured keys by id, without their values."""
     console = Console(json)
 
     async def both(store: AccessStore) -> tuple[list[KeyRecord], ClientKeys]:
@@ -129,7 +129,7 @@ def rotate(
     ] = GRACE_SECONDS,
     json: Json = False,
 ) -> None:
-    """Give a key a new value; limits, budgets and counts go on."""
+    """Give a key a new value; limits, budgets and counts are kept."""
     console = Console(json)
     with console.failing_clearly():
         made, key = on_store(lambda store: store.rotate_key(name, grace, actor()))
@@ -147,9 +147,9 @@ def status_command(status: str, says: str) -> Callable[..., None]:
     return command
 
 
-keys.command("disable")(status_command("inactive", "Refuse a key from the next request on."))
+keys.command("disable")(status_command("inactive", "Refuse a key until it is enabled again."))
 keys.command("enable")(status_command("active", "Accept a disabled key again."))
-keys.command("archive")(status_command("archived", "Refuse a key for good; its name may be used again."))
+keys.command("archive")(status_command("archived", "Refuse a key permanently; its name may be used again."))
 
 
 @keys.command("expire")
@@ -173,7 +173,7 @@ def limit(
     model_group: ModelGroup = "",
     json: Json = False,
 ) -> None:
-    """Replace the limits and budget of a key; what is not given is unlimited."""
+    """Replace the limits and budget of a key; those that are not given are removed."""
     console = Console(json)
 
     async def change(store: AccessStore) -> KeyRecord:

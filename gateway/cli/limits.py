@@ -1,4 +1,4 @@
-"""`dragoman limits`: limits and budgets of a tenant, a user or the deployment, in the Redis that the gateway uses."""
+"""`dragoman limits`: limits and budgets of a tenant, a user or the deployment, in the gateway's Redis."""
 
 from functools import partial
 from typing import Annotated
@@ -33,7 +33,7 @@ def set_limits(
     new: Annotated[bool, typer.Option("--new", help="For a name that no key has yet.")] = False,
     json: Json = False,
 ) -> None:
-    """Replace the limits and budget of a scope; what is not given is unlimited."""
+    """Replace the limits and budget of a scope; those that are not given are removed."""
     console = Console(json)
 
     async def change(store: AccessStore) -> Allowance:
@@ -87,7 +87,7 @@ def show_limits(scope: AnyScope, json: Json = False) -> None:
 
 @limits.command("reset")
 def reset_limits(scope: AnyScope, json: Json = False) -> None:
-    """Set what the budgets of a scope have spent in their periods to nothing."""
+    """Reset the spending of a scope's budgets to zero."""
     console = Console(json)
 
     async def reset(store: AccessStore) -> list[tuple[str, Budget, int]]:
@@ -113,12 +113,12 @@ def reset_limits(scope: AnyScope, json: Json = False) -> None:
 
 
 def scope_text(scope: str) -> str:
-    """Return the name of a scope as commands take it."""
+    """Return the name of a scope as the commands write it."""
     return "deployment" if scope == DEPLOYMENT else scope
 
 
 async def limits_of(store: AccessStore, scope: str) -> tuple[str, Allowance]:
-    """Return the stored name of a scope, and its limits: in Redis, or in gateway.toml."""
+    """Return the stored name of a scope, and its limits, from Redis or gateway.toml."""
     configured = to_client_keys(load_settings(), store.secret)
     if scope.startswith(KEY):
         name = await key_scope(store, configured, scope.removeprefix(KEY))
@@ -128,7 +128,7 @@ async def limits_of(store: AccessStore, scope: str) -> tuple[str, Allowance]:
 
 
 async def change_limits(store: AccessStore, scope: str, group: str, wanted: Allowance) -> Allowance:
-    """Replace the limits of a scope for a model group, or for all models together, and return all that it has."""
+    """Replace the limits of a scope for a model group, or for all models, and return all limits of the scope."""
     configured = to_client_keys(load_settings(), store.secret)
     check_group(configured, group)
     change = partial(Allowance.with_group, group=group, allowance=wanted)
@@ -136,7 +136,7 @@ async def change_limits(store: AccessStore, scope: str, group: str, wanted: Allo
 
 
 async def check_scope(store: AccessStore, scope: str) -> None:
-    """Raises NotFound for a tenant or a user that does not exist, with those that come close."""
+    """Raises NotFound for an unknown tenant or user, with the closest known names."""
     settings = load_settings()
     configured, rules = to_client_keys(settings, store.secret), settings.config.access.identity.rules
     roster = to_roster(await store.keys(), configured, await store.allowances(), rules)

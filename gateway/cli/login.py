@@ -1,7 +1,7 @@
-"""`dragoman login URL`: sign in to a gateway, and print a token for the program that has run this command.
+"""`dragoman login URL`: sign in to a gateway, and print a token for the calling program.
 
-Where the gateway has no sign-in, a key is asked for. Only the token goes to standard output; everything for the person
-goes to standard error.
+If the gateway has no sign-in, the command asks for a key. Only the token goes to standard output; texts for the person
+go to standard error.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ def login(
 
 
 async def signed_in(base: str) -> str | None:
-    """Return the token of a sign-in by device flow; None where the gateway has none. Raises CommandError."""
+    """Return the token of a sign-in by device flow; None if the gateway has none. Raises CommandError."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         status, server = await call(session, "GET", base + DISCOVERY)
         if status == 404:
@@ -61,7 +61,7 @@ async def signed_in(base: str) -> str | None:
 
 
 async def polled(session: aiohttp.ClientSession, address: str, device: dict[str, Any]) -> str:
-    """Return the token once the person has signed in. Raises CommandError if they do not."""
+    """Return the token once the person has signed in. Raises CommandError otherwise."""
     try:
         async with asyncio.timeout(min(MAX_WAIT, float(device.get("expires_in") or MAX_WAIT))):
             return await poll(session, address, device)
@@ -70,7 +70,7 @@ async def polled(session: aiohttp.ClientSession, address: str, device: dict[str,
 
 
 async def poll(session: aiohttp.ClientSession, address: str, device: dict[str, Any]) -> str:
-    """Ask for the token until there is one. Raises CommandError where the sign-in is refused."""
+    """Poll for the token. Raises CommandError if the sign-in is refused."""
     wait = float(device.get("interval") or POLL_SECONDS)
     form = {"grant_type": DEVICE_GRANT, "device_code": str(device.get("device_code"))}
     while True:
@@ -85,7 +85,7 @@ async def poll(session: aiohttp.ClientSession, address: str, device: dict[str, A
 
 
 def typed_key() -> str:
-    """Return the key of the environment, of standard input, or one that is typed. Raises CommandError without one."""
+    """Return the key from the environment, standard input or a prompt. Raises CommandError without one."""
     key = os.environ.get(KEY_VARIABLE, "") or ("" if sys.stdin.isatty() else sys.stdin.readline().strip())
     if not key:
         typer.echo("This gateway has no sign-in: type a key of it.", err=True)
@@ -100,14 +100,14 @@ def typed_key() -> str:
 
 
 def own_address(base: str, server: dict[str, Any], name: str) -> str:
-    """Return the endpoint of this name where it is the gateway's own, else its usual address."""
+    """Return the endpoint of this name if it belongs to the gateway, or else its usual address."""
     given, ours = str(server.get(f"{name}_endpoint", "")), urlsplit(base)
     is_own = urlsplit(given)[:2] == ours[:2]
     return given if is_own else f"{base}/oauth/{name}"
 
 
 async def call(session: aiohttp.ClientSession, method: str, url: str, form: dict[str, str] | None = None) -> Answer:
-    """Return status and JSON object of an answer. Raises CommandError where there is none."""
+    """Return status and JSON object of an answer. Raises CommandError without an answer."""
     try:
         async with session.request(method, url, data=form, allow_redirects=False) as response:
             body = await response.json(content_type=None)

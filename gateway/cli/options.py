@@ -1,6 +1,4 @@
-"""Options that several commands have in common. Those that belong together are one parameter of each: a dataclass with
-an option in every field.
-"""
+"""Options that several commands share. Related options are one parameter: a dataclass with an option per field."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -14,7 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command as typer reads it: with the options of a dataclass in the place of the parameter."""
+    """Return the command in the form that typer reads: the options of a dataclass replace its parameter."""
     own = signature(command, eval_str=True)
     groups = {
         name: one.annotation

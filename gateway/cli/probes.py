@@ -1,7 +1,7 @@
 """Probes of `dragoman check`, one function each: the upstream, Redis, a worker, the ports, and disabled features.
 
-A finding says how bad it is, what was seen, and what to do. Nothing here changes anything: no server is started, no
-batch created, no model asked.
+A finding has a level, an observation and a remedy. Probes change nothing: they start no server, create no batch and
+call no model.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ LOW_CREDIT: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`off` is what was not asked for; a `warning` works for now; an `error` does not."""
+    """Result of a probe. `off`: not configured; `warning`: works for now; `error`: does not work."""
 
     level: Level
     subject: str
@@ -63,7 +63,7 @@ class Finding:
 async def look_at_upstreams(settings: Settings, routing: Routing | None) -> list[Finding]:
     """Read each upstream's list of models, and check the key of OpenRouter, which that list does not need.
 
-    No model is asked. What the lists show is learned by `routing`, which is None where no upstream is configured.
+    No model is called. `routing` learns from the lists; it is None if no upstream is configured.
     """
     if routing is None:
         return [
@@ -145,7 +145,7 @@ async def _models(client: UpstreamClient, upstream: Upstream, routing: Routing) 
 
 
 async def _ask(client: UpstreamClient, upstream: Upstream, path: str) -> tuple[int, Any]:
-    """Status and JSON; 0 and the problem without an answer, None for a body that is no JSON."""
+    """Return status and JSON: 0 and the problem without an answer, None for a body that is not JSON."""
     try:
         answer = await client.open(Call("GET", upstream.url + path, upstream.headers, timeouts=TIMEOUTS))
         body = await answer.read(MAX_LIST_BYTES)
@@ -208,7 +208,7 @@ async def look_at_redis(settings: Settings) -> list[Finding]:
 
 
 def _redis_problem(error: Exception) -> Finding:
-    """The server's refusal, or a failure to reach it. Its address may be shown here."""
+    """Return the server's refusal, or the reason why it cannot be reached. Its address may be shown here."""
     if isinstance(error, StoreAway) and error.refusal is not None:
         hint = "the server answers: see the rights and settings that docs/deployment.md asks for"
         return Finding("error", "redis", error.reason, hint)
@@ -239,7 +239,7 @@ def _judge(facts: ServerFacts) -> Iterator[Finding]:
 
 
 async def look_at_worker(settings: Settings) -> list[Finding]:
-    """Look for a worker on this machine; workers elsewhere cannot be seen from here."""
+    """Look for a worker on this machine. Workers elsewhere cannot be found from here."""
     if settings.redis_url is None:
         return []
     address = _address(settings.admin_host, settings.worker_admin_port)
@@ -267,14 +267,14 @@ async def _look_at_port(subject: str, host: str, port: int, variable: str) -> Fi
         return Finding("ok", subject, f"{address} is free")
     if problem == errno.EADDRINUSE:
         if await _answers(f"http://{address}/livez", SERVER):
-            return Finding("ok", subject, f"{address} is that of a Dragoman that runs")
+            return Finding("ok", subject, f"{address} is in use by a running Dragoman")
         hint = f"`ss -ltnp 'sport = :{port}'` names the program; stop it, or set {variable}"
         return Finding("error", subject, f"{address} is taken by another program", hint)
     return Finding("error", subject, f"cannot listen on {address}: {os.strerror(problem)}", f"set {variable}")
 
 
 def _cannot_listen(host: str, port: int) -> int | None:
-    """The error number of an attempt to listen there, None when it would work."""
+    """Return the error number of an attempt to listen there, None if it works."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -294,7 +294,8 @@ def _address(host: str, port: int) -> str:
 
 
 async def _answers(url: str, server: str = "") -> bool:
-    """Return whether there is an answer, of this server when one is named. The gateway's own ports know no proxy."""
+    """Return True if there is an answer, from `server` if it is given. The gateway's own ports are reached without a
+    proxy."""
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:

@@ -76,7 +76,7 @@ def serve(
 
 @asynccontextmanager
 async def several(settings: Settings, processes: int) -> AsyncIterator[Addresses]:
-    """Front ends on one port, entered when all of them listen. Raises SettingsError, or StartFailed."""
+    """Run front ends on one port; the context starts when all of them listen. Raises SettingsError, or StartFailed."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dragoman-metrics-")))
         arguments = ("--host", settings.host, "--port", str(settings.port), "--processes", str(processes))
@@ -101,7 +101,7 @@ def needs_known_port(settings: Settings) -> Iterator[Problem]:
 
 
 def report_doubts(settings: Settings) -> None:
-    """Log what can be used, but was probably meant otherwise."""
+    """Log usable values that were probably meant otherwise."""
     for name in unknown_variables(os.environ, settings.config.file.variables):
         log.warning("unknown_variable", name=name, hint="no setting has this name")
     for line in (*settings.config.warnings, *map(": ".join, exposed_files(settings))):
@@ -114,7 +114,7 @@ def run_until_stopped(
     *,
     is_child: bool = False,
 ) -> None:
-    """Run the context's front end until a signal; another one a second later ends the process at once."""
+    """Run the context's front end until a signal. A second signal, a second later, ends the process at once."""
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(start, ready, is_child=is_child))

@@ -1,4 +1,4 @@
-"""Upstreams and routes for `dragoman check`, as text and as plain data. Keys and addresses are never in it."""
+"""Upstreams and routes for `dragoman check`, as text and as plain data, without keys and addresses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -104,7 +104,7 @@ def to_explanation_lines(settings: Settings, found: Explanation) -> Iterator[str
 
 
 def _recognised(settings: Settings, table: RoutingTable, name: str) -> str:
-    """Return how the vendor was found."""
+    """Return how the vendor was recognised."""
     if table.lanes[name][0].vendor is COMPATIBLE:
         return "unknown: strict"
     section = settings.upstreams.get(name)

@@ -1,4 +1,4 @@
-"""`dragoman spend`: who spent what; and `dragoman audit`: what was changed by whom. Both read the gateway's Redis."""
+"""`dragoman spend` for spend reports, and `dragoman audit` for the audit record. Both read the gateway's Redis."""
 
 import csv
 import sys
@@ -65,7 +65,7 @@ def spend(
 
 
 def days_of(since: str | None, until: str | None) -> tuple[date, date]:
-    """The first and the last day; this month so far without either. Raises CommandError."""
+    """Return the first and the last day; without either, this month so far. Raises CommandError."""
     last = to_day(until, "--to") if until else datetime.now(UTC).date()
     first = to_day(since, "--from") if since else last.replace(day=1)
     if first > last or last - first > timedelta(days=400):
@@ -93,7 +93,7 @@ def verify_audit(
     anchor: Annotated[str, typer.Option(help='A head noted earlier, "<number> <hash>", that must be there.')] = "",
     json: Json = False,
 ) -> None:
-    """Check that no entry was altered, removed or added. Status 1 names the first that was."""
+    """Check that no entry was altered, removed or added. Status 1 names the first such entry."""
     console = Console(json)
     with console.failing_clearly():
         problem, head = on_store(lambda store: store.verify_audit(anchor))

@@ -1,4 +1,4 @@
-"""Single entries of usage as JSON lines, CSV or SQL. Each has an id, so that a repeated export adds none."""
+"""Single usage entries as JSON lines, CSV or SQL. Entries have ids, so a repeated export adds none."""
 
 import csv
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -27,7 +27,7 @@ ROWS: Final = 500
 
 
 async def write_entries(entries: AsyncIterator[dict[str, Any]], form: str, out: TextIO) -> int:
-    """Write every entry in a form of FORMS. Return how many there were."""
+    """Write every entry in a form of FORMS. Return their number."""
     out.write(FIRST_LINES.get(form, ""))
     count, page = 0, list[dict[str, Any]]()
     async for entry in entries:
@@ -49,7 +49,7 @@ def _csv(page: list[dict[str, Any]], out: TextIO) -> int:
 
 
 def _sql(page: list[dict[str, Any]], out: TextIO) -> int:
-    """Write one statement, which adds all of its rows or none where an export ends within it."""
+    """Write one statement that adds all of its rows, or none if the export ends within it."""
     rows = ",\n".join(f"({', '.join(to_sql(name, entry.get(name)) for name in COLUMNS)})" for entry in page)
     out.write(f"insert into {TABLE} ({NAMES}) values\n{rows}\non conflict (id) do nothing;\n")
     return len(page)

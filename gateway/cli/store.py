@@ -47,7 +47,7 @@ def on_store(work: Callable[[AccessStore], Awaitable[Result]]) -> Result:
 
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
-    """Send warnings of the gateway's parts to standard error, and drop what they log below: stdout is for results."""
+    """Send warnings of the gateway's parts to standard error, and drop lower levels: stdout is for results."""
     before = structlog.get_config()
     level = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))

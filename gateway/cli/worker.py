@@ -1,4 +1,4 @@
-"""`dragoman worker`: becomes `python -m workers`, since nothing in `gateway` imports the workers."""
+"""`dragoman worker`: replaces itself by `python -m workers`, since `gateway` does not import the workers."""
 
 import os
 import sys

@@ -93,7 +93,7 @@ async def test_the_end_and_the_status_have_tokens_times_and_file(fake: FakeBatch
     assert (end["input_tokens"], end["output_tokens"], end["cost_usd"], end["failed"]) == (20, 10, None, [])
     assert end["begun"].endswith("Z")
     assert end["seconds"] >= 0
-    assert "20 tokens in, 10 out, begun " in (await run(fake, path)).err
+    assert "20 tokens in, 10 out, started " in (await run(fake, path)).err
     [shown] = (await dragoman("batch", "status", "msgbatch_0", "--url", fake.url, "--json")).lines
     assert shown["file"] == str(path)
     assert f"from {path}" in (await dragoman("batch", "status", "--url", fake.url)).err

@@ -235,7 +235,7 @@ async def test_a_port_that_another_program_has_is_reported(simulator: Simulator)
 async def test_a_running_gateway_is_distinguished_from_another_program(whole: Live, simulator: Simulator) -> None:
     port, admin_port = whole.url.rpartition(":")[2], whole.admin_url.rpartition(":")[2]
     status, told = await check(simulator, GATEWAY_PORT=port, GATEWAY_ADMIN_PORT=admin_port)
-    assert (status, found(told, "client port")["text"]) == (0, f"127.0.0.1:{port} is that of a Dragoman that runs")
+    assert (status, found(told, "client port")["text"]) == (0, f"127.0.0.1:{port} is in use by a running Dragoman")
     assert found(told, "admin port")["level"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""The calls of the Message Batches API that the batch commands make, and how batches read on a terminal."""
+"""Calls of the Message Batches API for the batch commands, and the text of batches on a terminal."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
@@ -54,7 +54,7 @@ async def progress_of(api: Api, batch_id: str) -> tuple[dict[str, Any], int, flo
 
 
 async def result_pieces(api: Api, batch_id: str) -> AsyncIterator[bytes]:
-    """The lines of the results, in pieces that end anywhere."""
+    """Yield the lines of the results, in pieces that may end anywhere."""
     async with api.opened("GET", f"{PATH}/{batch_id}/results") as response:
         async for piece in response.content.iter_chunked(RESULT_PIECE):
             yield piece
@@ -75,14 +75,14 @@ def times_text(batch: dict[str, Any]) -> list[str]:
         created = datetime.fromisoformat(batch["created_at"])
     except (KeyError, TypeError, ValueError):
         return []
-    words = [f"begun {created.astimezone():%Y-%m-%d %H:%M:%S}"]
+    words = [f"started {created.astimezone():%Y-%m-%d %H:%M:%S}"]
     if batch.get("ended_at"):
         words.append(f"took {duration_text((datetime.fromisoformat(batch['ended_at']) - created).total_seconds())}")
     return words
 
 
 def duration_text(seconds: float) -> str:
-    """Return seconds as people write them: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    """Format seconds for people: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -94,7 +94,7 @@ def duration_text(seconds: float) -> str:
 
 
 def dollars_text(dollars: float) -> str:
-    """Dollars to six digits behind the point, as far as they are needed: $0.000042, $1.25."""
+    """Format dollars with up to six decimals: $0.000042, $1.25."""
     whole, _, rest = f"{dollars:,.6f}".rstrip("0").partition(".")
     return f"${whole}.{rest:0<2}"
 
@@ -109,7 +109,7 @@ async def _counted(pieces: Iterator[bytes], sent: Callable[[int], None] | None) 
 
 
 def _at_its_line(error: ApiError, requests: RequestsFile, part: Sequence[int]) -> ApiError:
-    """A refusal names the place of a request in the batch; what the user has is its line in the file."""
+    """Return the error with the line in the user's file instead of the position in the batch."""
     name, _, rest = error.message.partition(".")
     place = rest.partition(".")[0].partition(":")[0]
     if name != "requests" or not place.isdigit() or int(place) >= len(part):

@@ -148,7 +148,7 @@ def run(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Send a file, wait, and collect its results; stopped and run again, it goes on where it was."""
+    """Send a file, wait, and collect its results. Run again after an interruption, it continues."""
     console = Console(json)
     target = output or results_beside(file)
 
@@ -175,7 +175,7 @@ def run(
 
 
 def results_beside(file: Path) -> Path | None:
-    """The name of the results beside the file; None for a file without a name."""
+    """Return the path of the results beside the file; None for input without a name."""
     if str(file) == "-" or not file.name or is_stream(file):
         return None
     return file.with_name(file.stem + ".results.jsonl")
@@ -223,7 +223,7 @@ def _conclude(console: Console, tally: OutcomeCounts, state: RunState, output: P
     console.answer({"event": "finished", **fields}, f"{tally.text} → {output}")
     spent = [f"{tally.input_tokens:,} tokens in, {tally.output_tokens:,} out"]
     spent += [dollars_text(state.cost)] if state.cost is not None else []
-    spent += [f"begun {to_local(state.begun):%Y-%m-%d %H:%M:%S}"] if state.begun else []
+    spent += [f"started {to_local(state.begun):%Y-%m-%d %H:%M:%S}"] if state.begun else []
     spent += [f"took {duration_text(took)}"] if took is not None else []
     console.note("  " + ", ".join(spent))
     if tally.all_succeeded:

@@ -24,7 +24,7 @@ EVENT_SHARE: Final = 0.01
 
 
 class Meter:
-    """One bar, restarted with every label. Without a Progress it prints."""
+    """A progress bar, restarted with every label. Without a terminal it prints lines."""
 
     def __init__(self, console: Console, bars: Progress | None) -> None:
         self._console = console
@@ -48,14 +48,14 @@ class Meter:
             self._console.event("progress", text, label=label, done=done, total=total)
 
     def note(self, text: str, event: str, **fields: object) -> None:
-        """Something happened meanwhile: a line above the bar."""
+        """Report an event, in a line above the bar."""
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._console.event(event, text, **fields)
 
     def keep(self, text: str, event: str, **fields: object) -> None:
-        """Show a state that lasts, in one line that is replaced; without a terminal once."""
+        """Show a lasting state in one line that is replaced; without a terminal only once."""
         if self._bars is not None:
             if self._state is None:
                 self._state = self._bars.add_task("", total=None)
@@ -65,7 +65,7 @@ class Meter:
             self._console.event(event, text, **fields)
 
     def clear(self, text: str, event: str, **fields: object) -> None:
-        """Replace the state that has lasted by a line about its end."""
+        """Replace the line of a lasting state by one about its end."""
         if self._bars is not None and self._state is not None:
             self._bars.remove_task(self._state)
             self._state = None

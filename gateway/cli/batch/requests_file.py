@@ -1,7 +1,8 @@
-"""FILE.jsonl: one request of a batch a line, `{"custom_id": …, "params": {…}}`. Checked whole, then sent in parts.
+"""FILE.jsonl: one request of a batch per line, `{"custom_id": …, "params": {…}}`. Checked as a whole, then sent in
+parts.
 
-The file is read twice and never held: once to check every line and to learn where the parts end, once for each part as
-it is sent. What `params` hold is the gateway's business; here it only has to be an object.
+The file is read twice and never kept in memory: once to check every line and to find the ends of the parts, and once
+for each part while it is sent. `params` only have to be an object here; the gateway checks them.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ MARK: Final = b"\xef\xbb\xbf"  # editors on Windows put it at the start of a fil
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Line:
-    """One request: the number of its line, from 1, and what is sent for it."""
+    """One request: its line number, from 1, and the bytes to send."""
 
     number: int
     body: bytes
@@ -42,9 +43,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RequestsFile:
-    """Result of scanning every line. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes.
+    """A scanned file. The n-th request has `custom_ids[n]`, `lines[n]` and `sizes[n]` bytes.
 
-    `digests` are of each request alone, by custom_id: after an edit they show which ones have changed.
+    `digests`: digest of each request by custom_id, which shows after an edit which requests have changed.
     """
 
     path: Path
@@ -59,7 +60,7 @@ class RequestsFile:
         return len(self.custom_ids)
 
     def parts(self, wanted: Iterable[int], limits: BatchLimits | None = None) -> list[list[int]]:
-        """The wanted requests in as few batches as their limits allow, in order."""
+        """Split the wanted requests into as few batches as the limits allow, in order."""
         limits = limits or BatchLimits()
         parts: list[list[int]] = []
         room = 0
@@ -76,7 +77,7 @@ class RequestsFile:
         return len(BEFORE + AFTER) + sum(self.sizes[place] + 1 for place in part) - 1
 
     def body(self, part: Sequence[int]) -> Iterator[bytes]:
-        """The body that creates a batch of these requests. Raises CommandError when the file has changed."""
+        """Yield the body that creates a batch of these requests. Raises CommandError if the file has changed."""
         piece = bytearray(BEFORE)
         for position, line in enumerate(self.read(part)):
             if position:
@@ -103,7 +104,7 @@ def changed(path: Path, what: str = "has changed since it was first read") -> Co
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """A file that can be read twice: the path itself, or a copy of a pipe.
+    """Yield a path that can be read twice: the file itself, or a copy of a pipe.
 
     `-` is standard input. Messages about a copy name standard input.
     """
@@ -136,7 +137,8 @@ def is_stream(path: Path) -> bool:
 
 
 def check_file(path: Path, model: str | None = None, limits: BatchLimits | None = None) -> RequestsFile:
-    """Reads the whole file. `model` replaces that of every request. Raises CommandError that names each bad line."""
+    """Read and check the whole file. `model` replaces that of every request. Raises CommandError that names each bad
+    line."""
     problems = _Problems(path)
     seen: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -185,7 +187,7 @@ def _texts(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _refuse_other_forms(path: Path, start: bytes) -> None:
-    """Raise CommandError for a file that is no list of lines, with the command that makes one of it."""
+    """Raise CommandError for a file that is not JSON lines, with the command that converts it."""
     if start.startswith(GZIP):
         problem, hint = "is compressed with gzip", f"gunzip --stdout {path} | dragoman batch run - --output FILE"
     elif start.startswith(b"["):
@@ -204,7 +206,7 @@ def _refuse_other_forms(path: Path, start: bytes) -> None:
 
 
 def _to_line(number: int, text: bytes, model: str | None) -> Line | str:
-    """The request, or what is wrong with it."""
+    """Return the request, or the problem with it."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -33,9 +33,9 @@ SHOWN_FAILURES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Outcome of one request. `error` is the type of an errored one's error, and `example` its message.
+    """Outcome of one request. `error`: type of its error; `example`: its message.
 
-    `tokens` are those of a message, in and out; of the input, cached ones too.
+    `tokens`: input and output tokens of a message, including cached input.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def may_pass(self) -> bool:
-        """Return True if a retry may succeed without a fix."""
+        """Return True if a retry without changes may succeed."""
         return self.kind in ("expired", MISSING) or (self.kind == "errored" and self.error in PASSING_ERRORS)
 
 
@@ -71,7 +71,7 @@ class FailedRequest:
 
 @dataclass(slots=True)
 class OutcomeCounts:
-    """Numbers by kind of outcome, and by type of error with a message each; the first failures; tokens in all."""
+    """Number of requests by outcome and by type of error, with one message each; the first failures; total tokens."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -104,7 +104,8 @@ class OutcomeCounts:
 
 
 def find_results(path: Path) -> dict[str, ResultPosition]:
-    """Return the positions of results by custom_id, none without the file. Raises CommandError for another file."""
+    """Return the positions of results by custom_id; empty without the file. Raises CommandError for another kind of
+    file."""
     found: dict[str, ResultPosition] = {}
     start = 0
     try:
@@ -130,7 +131,7 @@ def read_result(line: bytes, where: str) -> tuple[str, Outcome]:
 def write_merged(
     path: Path, custom_ids: Iterable[str], *newer_first: dict[str, ResultPosition], mode: int = OWNER_ONLY
 ) -> None:
-    """Yield the newest result of each id, in the order of the ids; ids without any are left out."""
+    """Write the newest result of each id, in the order of the ids; ids without a result are left out."""
     with atomically(path, mode) as output, _Readers() as readers:
         for custom_id in custom_ids:
             place = next((places[custom_id] for places in newer_first if custom_id in places), None)
@@ -139,7 +140,7 @@ def write_merged(
 
 
 async def write_pieces(path: Path, pieces: AsyncIterator[bytes], mode: int = OWNER_ONLY) -> None:
-    """Write all pieces; after a failure the file is as it was before."""
+    """Write all pieces. After a failure the file is unchanged."""
     with atomically(path, mode) as output:
         async for piece in pieces:
             output.write(piece)
@@ -147,9 +148,9 @@ async def write_pieces(path: Path, pieces: AsyncIterator[bytes], mode: int = OWN
 
 @contextmanager
 def atomically(path: Path, mode: int = OWNER_ONLY) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place once the block has ended well. Raises CommandError.
+    """Yield a file beside `path` that replaces it when the block ends without an error. Raises CommandError.
 
-    Its permissions are `mode` without what the umask denies. In a directory that others may write to, a link planted
+    Its permissions are `mode` without the bits of the umask. In a directory that others may write to, a link planted
     under its name is removed and never followed.
     """
     beside = path.with_name(path.name + ".part")
@@ -167,7 +168,7 @@ def atomically(path: Path, mode: int = OWNER_ONLY) -> Iterator[IO[bytes]]:
 
 
 def mode_of(path: Path) -> int:
-    """Restrict access to the file; results are as sensitive as their requests."""
+    """Return the permissions of the file: results are as sensitive as their requests."""
     try:
         return stat.S_IMODE(path.stat().st_mode) & 0o666 | OWNER_ONLY
     except OSError:
@@ -175,7 +176,7 @@ def mode_of(path: Path) -> int:
 
 
 class _Readers:
-    """The files that places lie in, open while the context lasts."""
+    """Files that are opened on first use, and stay open while the context lasts."""
 
     def __init__(self) -> None:
         self._files: dict[Path, IO[bytes]] = {}

@@ -1,10 +1,10 @@
-"""`dragoman batch run`: send, wait, collect, and send again what may yet succeed; stopped at any moment, it goes on.
+"""`dragoman batch run`: send, wait, collect, and resend requests that may still succeed. It can be stopped and resumed.
 
-    each round: write down its batches → create each → wait for all → merge each one's results → next round
+    each round: record its batches → create each → wait for all → merge each one's results → next round
 
-The first round has every request; a later one only those that expired, or failed in a temporary way. Requests that were
-refused are not sent again unless asked for, or once the file has been edited: then all that have not succeeded are
-sent, and those that have must be as they were.
+The first round has every request; later ones have those that expired or failed temporarily. Requests that were refused
+are resent only on request, or after the file has been edited: then all without success are sent, and those that
+succeeded must be unchanged.
 """
 
 import time
@@ -36,8 +36,8 @@ from gateway.cli.console import CommandError
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """`attempts` is how often a request may be sent in all; `retry_failed` resends all requests without success,
-    `fresh` ignores earlier runs."""
+    """Options of a run. `attempts`: how often a request may be sent in all. `retry_failed` resends all requests without
+    success, `fresh` ignores earlier runs."""
 
     requests: RequestsFile
     output: Path
@@ -47,7 +47,7 @@ class RunPlan:
 
     @property
     def mode(self) -> int:
-        """The permissions of every file that the run writes: those of the requests."""
+        """Return the permissions of every file that the run writes: those of the requests."""
         return mode_of(self.requests.path)
 
 
@@ -77,7 +77,7 @@ class Run:
         return tally
 
     async def _send_edited(self) -> None:
-        """Send what has not succeeded before the file was edited."""
+        """Send the requests that had not succeeded before the file was edited."""
         requests = self.plan.requests
         refuse_changed_successes(self.state, requests, self.plan.output)
         places = [place for place, outcome in enumerate(self._outcomes()) if outcome.kind != SUCCEEDED]
@@ -152,12 +152,12 @@ class Run:
     def _explained(self, error: ApiError) -> ApiError:
         if error.code != 404:
             return error
-        hint = f"use the key it was begun with, or start over with --fresh ({self.state.path} names its batches)"
+        hint = f"use the key it was started with, or start over with --fresh ({self.state.path} names its batches)"
         return ApiError(f"{self.api.url} does not know a batch of this run: {error.message}", hint, code=404)
 
 
 def refuse_edit(state: RunState, plan: RunPlan) -> None:
-    """Raise CommandError where a run cannot go on with the edited file."""
+    """Raise CommandError if a run cannot continue with the edited file."""
     path = plan.requests.path
     if not state.requests or not plan.output.exists():
         raise changed(path)
@@ -167,7 +167,7 @@ def refuse_edit(state: RunState, plan: RunPlan) -> None:
 
 
 def refuse_changed_successes(state: RunState, requests: RequestsFile, output: Path) -> None:
-    """Raise CommandError for a request that succeeded and is another one now, or gone: it was paid for."""
+    """Raise CommandError if a request that succeeded, and was paid for, has changed or is missing."""
     for custom_id, position in find_results(output).items():
         if position.outcome.kind != SUCCEEDED or custom_id not in state.requests:
             continue
@@ -193,7 +193,9 @@ def open_state(api: Api, plan: RunPlan) -> RunState:
     if found.digest != plan.requests.digest:
         refuse_edit(found, plan)
     if found.url != api.url:
-        raise CommandError(f"this run was begun at {found.url}", f"go on there with --url {found.url}, or use --fresh")
+        raise CommandError(
+            f"this run was started at {found.url}", f"go on there with --url {found.url}, or use --fresh"
+        )
     if not plan.output.exists():
         found.forget_collected()
     return found

@@ -1,4 +1,4 @@
-"""State of a run besides its results, so that the same command continues where it stopped.
+"""State of a run besides its results, so that the same command can resume it.
 
 A batch is recorded before it is sent, with its idempotency key; then its id; then that its results are stored. A run
 can be stopped at any moment, and the next one continues from the recorded state.
@@ -70,14 +70,14 @@ class RunState:
         return [batch for batches in self.rounds for batch in batches if not batch.collected]
 
     def begin_again(self, requests: RequestsFile, parts: Iterable[list[int]]) -> None:
-        """Go on with an edited file: all batches of the one before have been collected."""
+        """Continue with an edited file, after all batches of the earlier one have been collected."""
         self.spent = self.cost or 0.0
         self.digest, self.requests, self.rounds = requests.digest, requests.digests, []
         self.begin_round(parts)
 
     @property
     def cost(self) -> float | None:
-        """Dollars for all that was sent; None where the server reports none."""
+        """Return the dollars for everything that was sent; None if the server reports none."""
         costs = [batch.cost for batches in self.rounds for batch in batches]
         known = [cost for cost in costs if cost is not None]
         return self.spent + sum(known) if known or self.spent else None
@@ -97,7 +97,7 @@ class RunState:
 
     @classmethod
     def load(cls, path: Path, mode: int = OWNER_ONLY) -> Self | None:
-        """Return the stored state, None without one. Raises CommandError when it cannot be read."""
+        """Return the stored state; None without one. Raises CommandError if it cannot be read."""
         try:
             value: dict[str, Any] = orjson.loads(path.read_bytes())
             if not OLDEST_VERSION <= value["version"] <= STATE_VERSION:
@@ -119,7 +119,7 @@ def state_path(output: Path) -> Path:
 
 
 def to_ranges(places: Iterable[int]) -> list[list[int]]:
-    """Rising places as ranges: 100,000 of them in a row are two numbers."""
+    """Return ascending places as ranges: 100,000 consecutive ones are two numbers."""
     return [[first, last] for first, last in _ranges(places)]
 
 

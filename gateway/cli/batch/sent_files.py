@@ -1,6 +1,6 @@
-"""Files of batches sent from this machine, so that `batch status` can name them. Kept in the user's state directory.
+"""Files of batches sent from this machine, so that `batch status` can name them. Stored in the user's state directory.
 
-Only a convenience: what cannot be written or read is left out.
+They are only a convenience: failures to read or write are ignored.
 """
 
 import os

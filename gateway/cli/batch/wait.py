@@ -1,4 +1,4 @@
-"""Waiting for batches: polled less and less often, through outages of the gateway, with a bar for all of them."""
+"""Wait for batches: poll less and less often, survive outages of the gateway, and show a bar for all of them."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""claude-code-router's `config.json`: providers become upstreams, its roles routes of Claude's families.
+"""claude-code-router's `config.json`: providers become upstreams, and its roles become routes for Claude's models.
 
-It chooses by the request (a small model, thinking, length, tools), this gateway by the model that Claude Code names
-for each of these. A client may also ask for `provider,model`, which stays possible.
+It chooses by the request (a small model, thinking, length, tools). This gateway chooses by the model that Claude Code
+names for each of these. A client may also ask for `provider,model`, which still works.
 """
 
 import re

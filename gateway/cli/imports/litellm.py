@@ -53,7 +53,7 @@ STRATEGIES: Final = {"cost-based-routing": "price"}
 
 @dataclass(frozen=True, slots=True)
 class SettingsTable:
-    """A table of settings, of the last file that has it."""
+    """A table of settings, from the last file that has it."""
 
     name: str
     source: SourceFile

@@ -211,7 +211,7 @@ async def test_a_run_goes_on_where_it_began_and_nowhere_else(fake: FakeBatches, 
     await dragoman("batch", "run", requests_path, "--url", fake.url)
     other = fake.url.replace("127.0.0.1", "localhost")
     ran = await dragoman("batch", "run", requests_path, "--url", other)
-    assert (ran.status, f"this run was begun at {fake.url}" in ran.err) == (Exit.USAGE, True)
+    assert (ran.status, f"this run was started at {fake.url}" in ran.err) == (Exit.USAGE, True)
 
 
 async def test_a_batch_that_is_gone_is_explained(fake: FakeBatches, requests_path: Path) -> None:
