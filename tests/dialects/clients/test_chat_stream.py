@@ -84,6 +84,13 @@ def test_chunks_join_to_the_same_message_as_the_completion() -> None:
 
 
 @pytest.mark.covers("Chat clients · custom tools with grammars")
+def test_thoughts_are_apart_and_empty_ones_are_left_out() -> None:
+    thoughts = [{"type": "thinking", "thinking": text, "signature": "s"} for text in ("", "One", "", "Two")]
+    message = {**MESSAGE, "content": [*thoughts, *MESSAGE["content"][2:]]}
+    shown = to_completion(message, registry(), 5)["choices"][0]["message"]["reasoning_content"]
+    assert shown == joined(streamed(to_events(message)))["reasoning_content"] == "One\n\nTwo"
+
+
 def test_custom_tool_call_comes_back_as_raw_text() -> None:
     calls = to_completion(MESSAGE, registry(), 5)["choices"][0]["message"]["tool_calls"]
     assert calls[1] == {"id": "call_2", "type": "custom", "custom": {"name": "patch", "input": "*** Begin\n"}}

@@ -11,6 +11,7 @@ from gateway.dialects.clients.tools import ToolRegistry, to_custom_input
 from gateway.dialects.clients.turns import to_arguments
 from gateway.dialects.clients.usage import to_chat_usage
 
+BETWEEN_THOUGHTS: Final = "\n\n"
 FINISH_REASONS: Final = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -38,7 +39,7 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
                 annotations += to_entries(to_annotations(block.get("citations"), start, start + len(block["text"])))
                 texts.append(block["text"])
             case "thinking":
-                thoughts.append(block["thinking"])
+                thoughts += [block["thinking"]] if block["thinking"] else []  # some thoughts are a signature alone
                 details.append(to_text_entry(block["thinking"], block.get("signature", ""), len(details)))
             case "redacted_thinking":
                 details.append(to_encrypted_entry(block["data"], len(details)))
@@ -47,7 +48,7 @@ def to_completion(message: Mapping[str, Any], tools: ToolRegistry, created: int)
     answer: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
     answer["refusal"] = (message.get("stop_details") or {}).get("explanation")
     if thoughts:
-        answer["reasoning_content"] = "\n\n".join(thoughts)
+        answer["reasoning_content"] = BETWEEN_THOUGHTS.join(thoughts)
     lists = {"reasoning_details": details, "annotations": annotations, "images": images, "tool_calls": calls}
     answer |= {name: entries for name, entries in lists.items() if entries}
     choice = {"index": 0, "message": answer, "logprobs": message.get("logprobs")}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.chat.client.answer import (
+    BETWEEN_THOUGHTS,
     to_call,
     to_completion_id,
     to_encrypted_entry,
@@ -53,6 +54,8 @@ class ChatStream:
         self._calls = 0
         self._thought: list[str] = []
         self._signature: list[str] = []
+        self._has_thought = False  # whether any block so far has had text
+        self._before_thought = ""  # what separates the open one from it
         self._details = 0
         self._written = self._begun = 0  # characters of text so far, and before the open block
         self._cited: list[dict[str, Any]] = []  # by the open block
@@ -90,6 +93,7 @@ class ChatStream:
                     return self._call_delta({"index": call.index, **to_call(call.id, call.name, "", self._tools)})
             case "thinking":
                 self._thought, self._signature = [], []
+                self._before_thought = BETWEEN_THOUGHTS if self._has_thought else ""
             case "redacted_thinking":
                 return self._detail(to_encrypted_entry(block["data"], self._details))
             case "image":
@@ -106,7 +110,10 @@ class ChatStream:
                 self._cited.append(delta["citation"])
             case "thinking_delta":
                 self._thought.append(delta["thinking"])
-                return self._delta({"reasoning_content": delta["thinking"]})
+                text = self._before_thought + delta["thinking"] if delta["thinking"] else ""
+                self._before_thought = "" if text else self._before_thought
+                self._has_thought = self._has_thought or text != ""
+                return self._delta({"reasoning_content": text})
             case "signature_delta":
                 self._signature.append(delta["signature"])
             case "input_json_delta" if self._call is not None and delta["partial_json"]:
