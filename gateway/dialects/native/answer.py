@@ -24,6 +24,7 @@ from gateway.upstream.models.target import signs_thinking
 
 # Fields that clients' types demand. vLLM 0.32 leaves out those that are null.
 FIELDS = frozenset({"content", "id", "model", "role", "stop_reason", "stop_sequence", "type", "usage"})
+COUNTS = frozenset({"input_tokens", "output_tokens"})
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
 
@@ -60,8 +61,8 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         message["stop_reason"], written = reason, None
     if calls.has_cut_call:
         message |= with_cut_call({"stop_reason": reason}, counts, reply)
-    usage = to_estimated(counts, reply, len(body))
-    if "input_tokens" not in counts or not is_as_told(counts, message.get("usage")):
+    usage = to_estimated(counts, reply, content)
+    if not counts.keys() >= COUNTS or not is_as_told(counts, message.get("usage")):
         written = None
     message = empty_message(reply, usage) | message | {"model": reply.model, "usage": usage}
     if written is None:
@@ -87,13 +88,14 @@ def _unwrapped(told: Any) -> Any:
     return {**message, "content": []} if content is None and message.get("stop_reason") else message
 
 
-def to_estimated(counts: Mapping[str, Any], reply: Reply, size: int) -> dict[str, Any]:
+def to_estimated(counts: Mapping[str, Any], reply: Reply, content: list[Any]) -> dict[str, Any]:
     """Return the counts as a usage, with estimates in place of those that the upstream lacks."""
     usage = to_usage(counts)
     if "input_tokens" not in counts:
         usage["input_tokens"] = reply.input_estimate
     if "output_tokens" not in counts:
-        usage["output_tokens"] = max(1, to_tokens(size))
+        written = [block.get("text") or block.get("thinking") or orjson.dumps(block.get("input")) for block in content]
+        usage["output_tokens"] = max(1, to_tokens(sum(map(len, written))))
     return usage
 
 
@@ -126,8 +128,8 @@ def to_blocks(content: list[Any] | str, calls: WholeCalls) -> list[Any]:
 
 def _completed(block: dict[str, Any], index: int, calls: WholeCalls) -> dict[str, Any]:
     match block.get("type"):
-        case "thinking" if block.get("signature") is None or block.get("thinking") is None:
-            return {**block, "thinking": block.get("thinking") or "", "signature": block.get("signature") or ""}
+        case "thinking" if block.get("thinking") is None or not isinstance(block.get("signature"), str):
+            return {**block, "thinking": block.get("thinking") or "", "signature": to_string(block.get("signature"))}
         case "text" if block.get("text") is None:
             return {}  # no block
         case "tool_use":

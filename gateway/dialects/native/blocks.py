@@ -178,6 +178,8 @@ def to_block(told: object) -> dict[str, Any]:
     kind = block.get("type") or next((kind for kind in NEW_BLOCKS if isinstance(block.get(kind), str)), None)
     if not isinstance(kind, str) or (kind == "tool_use" and not to_string(block.get("name"))):
         raise UpstreamError(NO_BLOCK)
+    if kind in NEW_BLOCKS and not isinstance(block.get(kind), str | None):
+        raise UpstreamError(NO_BLOCK)
     return block if "type" in block and block["type"] == kind else {**block, "type": kind}
 
 

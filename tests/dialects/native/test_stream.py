@@ -732,6 +732,11 @@ def test_unusual_blocks_of_an_answer_are_usual_ones(case: str) -> None:
         ({"input_tokens": 9.0, "output_tokens": 5.0}, (9, 5)),
         ({"prompt_tokens": 9, "completion_tokens": 5}, (9, 5)),
         ({"output_tokens": 5}, (7, 5)),
+        ({"input_tokens": 9}, (9, 2)),
+        ({"input_tokens": 9, "output_tokens": None}, (9, 2)),
+        ({"input_tokens": -9, "output_tokens": True}, (7, 2)),
+        ({"input_tokens": "many", "output_tokens": [5]}, (7, 2)),
+        ({}, (7, 2)),
     ],
 )
 def test_unusual_counts_of_an_answer_are_numbers(usage: dict[str, Any], counts: tuple[int, int]) -> None:
@@ -859,3 +864,22 @@ def test_start_without_a_list_of_content_is_completed() -> None:
     broken = event("message_start", message={**START, "content": None})
     told = NativeStream(REPLY).feed(broken + STREAM.removeprefix(event("message_start", message=START)))
     assert orjson.loads(told.split(b"\n")[1][6:])["message"]["content"] == []
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text", "text": 5},
+        {"type": "text", "text": ["a"]},
+        {"type": "thinking", "thinking": {}},
+        {"type": "tool_use", "id": "a", "input": {}},
+        {"type": "tool_use", "id": "a", "name": "", "input": {}},
+        {"id": "a"},
+        5,
+    ],
+    ids=str,
+)
+def test_whole_answer_with_a_block_that_cannot_be_read_is_an_upstream_error(block: Any) -> None:
+    reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7)
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        to_answered(orjson.dumps({**MESSAGE, "content": [block]}), reply)

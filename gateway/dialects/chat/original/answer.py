@@ -6,6 +6,7 @@ import orjson
 
 from gateway.dialects.base import Answered
 from gateway.dialects.chat.original.calls import CallIndexes, to_call, to_calls, without_forbidden, without_index
+from gateway.dialects.chat.original.forms import TEXT
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
 from gateway.dialects.chat.response.calls.passed_arguments import CallArguments, text_of
 from gateway.dialects.chat.response.calls.written_calls import may_hold_calls
@@ -14,7 +15,8 @@ from gateway.dialects.chat.response.convert import NOT_A_COMPLETION, read_choice
 from gateway.dialects.chat.response.delta import delta_of, number_of
 from gateway.dialects.chat.response.filters.channels import may_be_channels
 from gateway.dialects.chat.response.stop_reason import REFUSALS, Finish, broken_finish, may_cut_calls, meaning_of
-from gateway.dialects.chat.response.usage import counts_of, estimated_usage, read_counts, to_usage
+from gateway.dialects.chat.response.usage import counts_of, estimated_usage, is_readable, read_counts, to_usage
+from gateway.dialects.clients.usage import to_chat_usage
 from gateway.dialects.native.answer import with_model
 from gateway.dialects.reply import Reply
 from gateway.errors import UpstreamError
@@ -56,12 +58,15 @@ def to_passed_on(body: bytes, reply: Reply) -> Answered:
     for choice in inner["choices"][1:]:
         is_changed = complete_choice(choice, finish_of(choice), reply, notes) or is_changed
     completion = inner
+    size = 0 if counts is not None and counts.output else sum(map(len, TEXT.findall(body)))
+    usage = to_usage(counts, reply, size) if counts else estimated_usage(reply.input_estimate, size)
+    if not is_readable(completion.get("usage"), has_output=size > 0):
+        completion["usage"], is_changed = to_chat_usage(usage), True
     if is_changed:
         try:
             body = orjson.dumps(completion)
         except orjson.JSONEncodeError:
             raise UpstreamError(TOO_DEEP) from None
-    usage = to_usage(counts, reply) if counts else estimated_usage(reply.input_estimate, len(body))
     message: dict[str, Any] = {"usage": usage, "stop_reason": stop_reason_of(finish)}
     written = with_model(body, completion, reply.model)
     return Answered(message, to_origin(completion, counts), tuple(notes), written=written, is_original=True)

@@ -199,7 +199,8 @@ def test_finish_reason_in_a_vendors_words_becomes_openais(told_reason: str, reas
 
 
 def test_completion_within_an_object_of_a_proxy_is_passed_on_without_it() -> None:
-    completion = {"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}], "model": "vendor/m"}
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+    completion = {"choices": [choice], "model": "vendor/m", "usage": USAGE}
     answered = to_passed_on(orjson.dumps({"success": True, "data": completion}), REPLY)
     assert orjson.loads(answered.written or b"") == completion | {"model": "quick"}
 
@@ -855,6 +856,9 @@ def test_client_that_asked_for_usage_gets_numbers(usage: Any, counts: tuple[int,
     shown = [each["usage"] for each in chunks_of(told) if each.get("usage")][-1]
     assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]) == (*counts, sum(counts))
     assert (stream.usage["input_tokens"], stream.usage["output_tokens"]) == counts
+    whole = {"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}], "usage": usage}
+    shown = orjson.loads(to_passed_on(orjson.dumps(whole), REPLY).written or b"")["usage"]
+    assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]) == (*counts, sum(counts))
 
 
 def test_reason_in_front_of_content_is_kept_where_no_other_follows() -> None:
