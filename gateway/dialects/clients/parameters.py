@@ -62,6 +62,7 @@ def to_choice(choice: object, parallel: object, registry: ToolRegistry) -> dict[
 
     A choice of allowed tools leaves the others out of the request.
     """
+    is_parallel = to_flag(parallel, "parallel_tool_calls", default=True)
     if not registry.tools:
         return None
     wanted: dict[str, Any] = {"type": "auto"}
@@ -71,7 +72,7 @@ def to_choice(choice: object, parallel: object, registry: ToolRegistry) -> dict[
         wanted = {"type": CHOICES[choice]}
     elif choice is not None:
         wanted = _to_named_choice(to_object(choice, "tool_choice"), registry)
-    if not to_flag(parallel, "parallel_tool_calls", default=True) and wanted["type"] != "none":
+    if not is_parallel and wanted["type"] != "none":
         wanted["disable_parallel_tool_use"] = True
     return None if wanted == {"type": "auto"} else wanted
 

@@ -44,9 +44,10 @@ def to_messages_fields(request: Mapping[str, Any]) -> tuple[dict[str, Any], list
         fields["temperature"] = min(overrides["temperature"], 1)
         notes.append(Note("changed", "temperature", "Messages takes 1 at most"))
     reasoning = request.get("reasoning") or {}
-    _put_effort(
-        fields, request.get("reasoning_effort") or reasoning.get("effort"), shows=bool(reasoning.get("summary"))
-    )
+    effort = request.get("reasoning_effort") or reasoning.get("effort")
+    if reasoning.get("summary") and effort in (None, "none") and not fields.get("thinking"):
+        notes.append(Note("dropped", "reasoning.summary", "Messages show thinking where an effort asks for it"))
+    _put_effort(fields, effort, shows=bool(reasoning.get("summary")))
     _put_format(fields, request.get("response_format") or {}, notes)
     tier = fields.pop("service_tier", None)
     if tier in TIERS:

@@ -194,6 +194,12 @@ def test_parameters_reach_messages_by_their_names() -> None:
         ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, "input.0.encrypted_content"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
         ({"max_output_tokens": -1}, "max_output_tokens"),
+        ({"input": []}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": [{"role": "user", "content": ""}]}, "input"),
+        ({"input": [{"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}]}, "input"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"truncation": "sometimes"}, "truncation"),
     ],
 )
 def test_field_that_cannot_be_carried_over_is_refused_by_name(fields: dict[str, Any], field: str) -> None:

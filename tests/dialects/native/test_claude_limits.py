@@ -134,3 +134,15 @@ def test_sound_and_video_are_refused_by_name_for_messages(kind: str) -> None:
     content = [{"type": kind, kind: {"url": "https://a.example/a"}}]
     with pytest.raises(InvalidRequest, match=rf"^messages\.0\.content\.0: .*{kind}"):
         to_messages_fields({**BASE, "messages": [{"role": "user", "content": content}]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "noted"),
+    [
+        ({"reasoning": {"summary": "auto"}}, ["reasoning.summary"]),
+        ({"reasoning": {"summary": "auto"}, "reasoning_effort": "none"}, ["reasoning.summary"]),
+        ({"reasoning": {"summary": "auto"}, "reasoning_effort": "low"}, []),
+    ],
+)
+def test_summary_is_noted_where_the_model_is_not_asked_to_think(fields: dict[str, Any], noted: list[str]) -> None:
+    assert [note.field for note in to_messages_fields({**BASE, **fields})[1]] == noted

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dialects.clients.content import marked, to_blocks, to_text_blocks, to_texts
-from gateway.dialects.clients.fields import to_count, to_list, to_object, to_text
+from gateway.dialects.clients.fields import to_count, to_flag, to_list, to_object, to_text
 from gateway.dialects.clients.parameters import (
     DEFAULT_MAX_TOKENS,
     STREAM_OPTIONS,
@@ -74,6 +74,7 @@ READ: Final = frozenset(
         "truncation",
     }
 )
+MODALITIES: Final = ("text", "image")
 ROLES: Final = "assistant, developer, system, tool, user"
 PASSED_ON: Final = (frozenset(PassThrough.__annotations__) - READ) | {"top_k", "openai", "openrouter", "reasoning"}
 KNOWN: Final = READ | PASSED_ON
@@ -87,8 +88,10 @@ def to_messages_request(body: Mapping[str, Any], asking: ClientAsking, registry:
     for name, (harmless, reason) in REFUSED.items():
         if body.get(name) not in harmless:
             raise InvalidRequest(f"{name}: {reason}", code="unsupported_parameter")
-    if "audio" in to_list(body.get("modalities"), "modalities"):
-        raise InvalidRequest("modalities: audio output is not possible", code="unsupported_parameter")
+    unknown = [kind for kind in to_list(body.get("modalities"), "modalities") if kind not in MODALITIES]
+    if unknown:
+        kind = shorten(str(unknown[0]))
+        raise InvalidRequest(f"modalities: {kind} output is not possible", code="unsupported_parameter")
     turns = Turns(asking.target.model, asking.keyring)
     registry.declare_all(body.get("tools"), "tools")
     add_conversation(body, turns, registry)
@@ -136,12 +139,13 @@ def length_of(body: Mapping[str, Any]) -> int | None:
 def _to_thinking(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return `thinking` for the switches of other chat servers: DeepSeek's and Z.ai's object, Qwen's flag."""
     thinking = body.get("thinking")
-    if isinstance(thinking, dict):
+    if thinking is not None:
+        thinking = to_object(thinking, "thinking")
         wants_budget = thinking.get("type") == "enabled" and "budget_tokens" not in thinking
         return {"thinking": {"type": "adaptive"} if wants_budget else thinking}
-    if isinstance(body.get("enable_thinking"), bool):
-        return {"thinking": {"type": "adaptive" if body["enable_thinking"] else "disabled"}}
-    return {}
+    if body.get("enable_thinking") is None:
+        return {}
+    return {"thinking": {"type": "adaptive" if to_flag(body["enable_thinking"], "enable_thinking") else "disabled"}}
 
 
 # --- messages -------------------------------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ def to_messages_request(body: Mapping[str, Any], asking: ClientAsking) -> tuple[
         turns.add_instructions(to_text_blocks(to_text(body["instructions"], "instructions")))
     add_items(items, turns, registry)
     request: dict[str, Any] = {"model": body["model"], **turns.finish()}
+    if not request["messages"]:
+        raise InvalidRequest("input: Input should have at least one message with content")
     compacts = bool(items) and items[-1].get("type") == TRIGGER
     wanted = "none" if compacts else body.get("tool_choice")
     choice = to_choice(wanted, body.get("parallel_tool_calls"), registry)

@@ -35,6 +35,9 @@ def note_absent_parts(include: object, notes: list[Note]) -> None:
 
 
 def note_truncation(truncation: object, notes: list[Note]) -> None:
+    """Raises InvalidRequest for a word that Responses do not have."""
+    if truncation not in (None, "disabled", "auto"):
+        raise InvalidRequest("truncation: Input should be 'auto' or 'disabled'")
     if truncation == "auto":
         notes.append(Note("dropped", "truncation", "a conversation that does not fit is refused, never cut"))
 
