@@ -64,7 +64,7 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes, reply: Reply)
         details = error_object(orjson.loads(body)) if len(body) <= MAX_RELAYED_BYTES else None
     except orjson.JSONDecodeError:
         details = None  # a web page of a proxy, or plain text
-    if details is None:
+    if details is None or not _agree(status, details["type"]):
         return to_chat_error(status, headers, body, reply)
     words = read_value(details).words
     if is_overflow(status, "", words) and OVERFLOW.search(words) is None:
@@ -105,6 +105,14 @@ def to_relayed(status: int | None, details: dict[str, Any], retry_after: float |
             error.should_retry = False
     error.said = UpstreamWords(status or error.status, read_value(details).words)
     return error
+
+
+def _agree(status: int, error_type: str) -> bool:
+    """Return False for a status and a type of which clients would take one for the failure, and some the other."""
+    by_type = TYPE_ERRORS.get(error_type)
+    if by_type is None or by_type is UpstreamError:
+        return status >= (400 if by_type is None else 500)
+    return status >= 400 and to_kind(status, "") is by_type
 
 
 def to_kind(status: int | None, error_type: str) -> type[GatewayError]:

@@ -88,3 +88,26 @@ def test_error_event_of_plain_words_keeps_them() -> None:
     stream.feed(b"event: error\ndata: gpu lost\n\n")
     assert isinstance(stream.failure, UpstreamError)
     assert stream.failure.message == "gpu lost"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "told"),
+    [
+        (301, "invalid_request_error", (400, "invalid_request_error")),
+        (400, "overloaded_error", (529, "overloaded_error")),
+        (401, "overloaded_error", (500, "api_error")),
+        (429, "invalid_request_error", (429, "rate_limit_error")),
+        (500, "overloaded_error", (529, "overloaded_error")),
+        (500, "invalid_request_error", (400, "invalid_request_error")),
+        (503, "invalid_request_error", (529, "overloaded_error")),
+        (529, "overloaded_error", (529, "overloaded_error")),
+        (503, "overloaded_error", (503, "overloaded_error")),
+        (529, "api_error", (529, "api_error")),
+        (422, "invalid_request_error", (422, "invalid_request_error")),
+        (409, "conflict_error", (409, "conflict_error")),
+    ],
+)
+def test_status_and_type_of_a_failure_agree(status: int, kind: str, told: tuple[int, str]) -> None:
+    body = orjson.dumps({"type": "error", "error": {"type": kind, "message": "nope"}})
+    error = to_error(status, {}, body, REPLY)
+    assert (error.status, error.type) == told
