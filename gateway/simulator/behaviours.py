@@ -1,6 +1,6 @@
-"""Sound answers of the simulator: a function per kind of answer, from a prompt to a script.
+"""Sound answers of the simulator: one function per kind of answer, from a prompt to a script.
 
-No answer pretends that a model spoke. `faults` breaks what these make.
+Every answer states that no model was called. `faults` breaks these answers.
 """
 
 import re
@@ -42,7 +42,7 @@ THOUGHT = "The simulator does not think. These words stand where a model's think
 
 
 def echo(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Say what this is and repeat the user's last text; call a tool when that text asks for one by name."""
+    """State that this is the simulator, and repeat the user's last text. Call a tool if it asks for one by name."""
     asked = tuple(tool for tool in prompt.tools if prompt.tool_required or is_asked_for(tool, prompt.text))
     if asked and not prompt.results:
         return tell(prompt, generation, calling(prompt, generation, asked[:1]))
@@ -54,7 +54,7 @@ def text(prompt: SimulatedPrompt, generation: Generation, count: int) -> Script:
 
 
 def stream(prompt: SimulatedPrompt, generation: Generation, count: int, milliseconds: int) -> Script:
-    """`count` deltas that far apart; without `stream`, one body after the same time."""
+    """Stream `count` deltas, `milliseconds` apart; without `stream`, answer with one body after the same time."""
     script = text(prompt, generation, count)
     if prompt.streamed:
         return paced(script, milliseconds / 1000)
@@ -71,12 +71,12 @@ def tool(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tools_parallel(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Two calls, one after the other: of the first two tools, or twice of the only one."""
+    """Make two calls, one after the other: of the first two tools, or twice of the only one."""
     return tell(prompt, generation, to_two_calls(prompt, generation))
 
 
 def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Two calls with alternating argument fragments, distinguished by their index alone."""
+    """Make two calls with alternating argument fragments, distinguished only by their index."""
     completion = to_two_calls(prompt, generation)
     if not prompt.streamed or len(completion.calls) < 2:
         return tell(prompt, generation, completion)
@@ -86,14 +86,14 @@ def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script
 
 
 def thinking_tool(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Think, then call. The next turn must bring the signed thinking back, or it is refused as Claude refuses it."""
+    """Think, then call a tool. The next turn must return the signed thinking, or it is refused as by Claude."""
     if prompt.results and not prompt.replayed:
         return error_script(400, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.")
     return _signed_call(prompt, generation, to_thinking(THOUGHT))
 
 
 def encrypted(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A call with an encrypted thought signature under its id, which must come back as it was, as with Gemini 3."""
+    """Make a call with an encrypted thought signature, which must come back unchanged, as with Gemini 3."""
     if prompt.results and not prompt.replayed:
         return error_script(400, "Function call is missing a thought_signature in functionCall parts.")
     return _signed_call(prompt, generation, to_encrypted(generation.call_id(0)))
@@ -116,7 +116,8 @@ def refusal(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tell(prompt: SimulatedPrompt, generation: Generation, completion: Completion) -> Script:
-    """The completion as the prompt wants it, in JSON or streamed, within its max_tokens and stop sequences."""
+    """Return the completion in the form that the prompt requests (JSON or stream), within max_tokens and stop
+    sequences."""
     completion = bounded(prompt, completion)
     if prompt.streamed:
         return to_stream(generation, to_chunks(generation, completion))
@@ -124,7 +125,8 @@ def tell(prompt: SimulatedPrompt, generation: Generation, completion: Completion
 
 
 def to_stream(generation: Generation, chunks: list[Json]) -> Script:
-    """Two keep-alive comments, as while a model starts; the chunks, one more comment before the last; the end."""
+    """Return the stream: two keep-alive comments, as while a model starts; the chunks, with a comment before the last;
+    the end."""
     return stream_script(
         COMMENT, COMMENT, *chunks[:-1], COMMENT, *chunks[-1:], DONE, headers=generation_header(generation)
     )
@@ -135,7 +137,7 @@ def generation_header(generation: Generation) -> tuple[tuple[str, str], ...]:
 
 
 def to_answer(prompt: SimulatedPrompt) -> Completion:
-    """The words of a turn without a call: a quotation, or a value of the schema that was asked for."""
+    """Return the text of a turn without a call: a quotation, or a value for the requested schema."""
     if prompt.schema is not None:
         return Completion(prompt.tokens, orjson.dumps(to_sample(prompt.schema, iter(()))).decode())
     if prompt.results:
@@ -157,7 +159,7 @@ def to_two_calls(prompt: SimulatedPrompt, generation: Generation) -> Completion:
 
 
 def calling(prompt: SimulatedPrompt, generation: Generation, tools: tuple[Tool, ...]) -> Completion:
-    """Calls of these tools, with arguments that fit their schemas."""
+    """Return calls of these tools, with arguments that fit their schemas."""
     if not tools:
         return Completion(prompt.tokens, f"{BANNER} It was to call a tool, but none was offered.")
     calls = tuple(
@@ -172,7 +174,7 @@ def to_words(count: int) -> str:
 
 
 def bounded(prompt: SimulatedPrompt, completion: Completion) -> Completion:
-    """The text up to the first stop sequence, and within max_tokens; calls and thinking are left whole."""
+    """Return the completion up to the first stop sequence and max_tokens. Calls and thinking stay complete."""
     ends = [at for word in prompt.stop if word and (at := completion.text.find(word)) >= 0]
     if ends:
         completion = replace(completion, text=completion.text[: min(ends)], native_finish_reason="stop_sequence")
@@ -183,9 +185,9 @@ def bounded(prompt: SimulatedPrompt, completion: Completion) -> Completion:
 
 
 def replay_fault(prompt: SimulatedPrompt) -> str | None:
-    """Return the fault of the thinking that came back, in the words of the provider that made it.
+    """Return the fault of the returned thinking, in the words of the provider that made it; None if there is none.
 
-    Text may be missing, since clients can ask for signatures alone; changed text or a foreign signature may not pass.
+    Text may be missing, since clients can request signatures alone. Changed text and foreign signatures are faults.
     """
     for detail in prompt.replayed:
         match detail.get("type"):

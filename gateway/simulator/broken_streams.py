@@ -1,6 +1,6 @@
-"""The faults of chat streams (`faults`), on answers of the simulator's other APIs.
+"""The faults of chat streams (`faults`), applied to answers of the simulator's other APIs.
 
-An answer is made whole in its API and then broken, since half a chat answer cannot be converted.
+An answer is built completely in its API and then broken, since half a chat answer cannot be converted.
 """
 
 from collections.abc import Callable
@@ -50,13 +50,13 @@ def sound_model(model: str) -> str:
 
 
 def error_status(model: str, *, streamed: bool) -> int | None:
-    """Return the status of a model that answers with an error."""
+    """Return the status of a model that answers with an error; None for others."""
     name = model.removeprefix("sim/")
     return None if streamed and name in STREAMS else ERRORS.get(name)
 
 
 def broken(script: Script, model: str, error: bytes, *, streamed: bool) -> Script:
-    """Break a whole answer as the model's name says."""
+    """Break a complete answer as the model's name says."""
     name = model.removeprefix("sim/")
     change = ANSWERS.get(name) or (STREAMS.get(name) if streamed else None)
     return script if change is None else change(script, error)

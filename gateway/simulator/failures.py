@@ -1,4 +1,4 @@
-"""Refusals in OpenRouter's error shapes: one table from status to wording, and the special bodies beside it."""
+"""Refusals in OpenRouter's error shapes: a table from status to wording, and special bodies."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ CONTEXT_TOKENS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`by_provider`: the provider failed, not OpenRouter, and its own words come in `metadata.raw`."""
+    """Wording of a status. `by_provider`: the provider failed, not OpenRouter; its own words are in `metadata.raw`."""
 
     message: str
     error_type: str
@@ -43,13 +43,13 @@ UNLISTED = Failure("An error that is in no table.", "unmapped")
 
 
 def error_script(status: int, message: str | None = None, *, reset_at: int = 0, metadata: Json | None = None) -> Script:
-    """A refusal with that status. `reset_at` is in Unix seconds; `metadata` is added to the usual."""
+    """Return a refusal with that status. `reset_at`: Unix seconds. `metadata` is added to the usual fields."""
     error = to_error(status, message, metadata=metadata)
     return json_script({"error": error, "user_id": USER_ID}, status=status, headers=_headers_of(status, reset_at))
 
 
 def to_error(status: int, message: str | None = None, *, metadata: Json | None = None) -> Json:
-    """The object under `error`, the same before a stream, within one, and in a choice."""
+    """Return the object under `error`. It is the same before a stream, within one, and in a choice."""
     failure = FAILURES.get(status, UNLISTED)
     return {
         "code": status,
@@ -59,7 +59,7 @@ def to_error(status: int, message: str | None = None, *, metadata: Json | None =
 
 
 def to_error_chunk(generation: Generation, status: int = 502) -> Json:
-    """End a stream that fails after its 200."""
+    """Return the last chunk of a stream that fails after its 200."""
     finish = to_chunk(
         generation, {"role": "assistant", "content": ""}, finish_reason="error", native_finish_reason="error"
     )
@@ -67,7 +67,7 @@ def to_error_chunk(generation: Generation, status: int = 502) -> Json:
 
 
 def overflow_script(asked: int) -> Script:
-    """The prompt is too long; `asked` tokens are reported as the request's size, made to exceed the limit."""
+    """Return the refusal of a prompt that is too long. `asked`: reported tokens, raised above the limit."""
     size = max(asked, CONTEXT_TOKENS + 1)
     message = (
         f"This endpoint's maximum context length is {CONTEXT_TOKENS} tokens. However, you requested about {size} "
@@ -89,7 +89,7 @@ def moderated_script(model: str, text: str) -> Script:
 
 
 def unavailable_script(model: str) -> Script:
-    """The newest form of "no endpoint now": `error_type` and `http_status` in place of `code`, and the way out."""
+    """Return the newest form of "no endpoint now": `error_type` and `http_status` instead of `code`, with a remedy."""
     error: Json = {
         "error_type": "provider_unavailable",
         "http_status": 503,

@@ -1,6 +1,6 @@
-"""Faulty answers of the simulator: the faults that users of real upstreams have met, one each.
+"""Faulty answers of the simulator: one function for each fault that users of real upstreams have met.
 
-Where a fault has a form without `stream` it appears there too; else that answer is sound.
+A fault that also exists without `stream` occurs there too; otherwise that answer is sound.
 """
 
 from dataclasses import replace
@@ -45,19 +45,19 @@ def error(_prompt: SimulatedPrompt, generation: Generation, status: int) -> Scri
 
 
 def error_in_200(_prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """An error as the JSON body of a 200, whether or not a stream was asked for."""
+    """Answer with an error as the JSON body of a 200, streamed or not."""
     return json_script({"error": to_error(502)}, headers=generation_header(generation))
 
 
 def error_first(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A stream with an error as its only chunk: without content so far, another attempt is safe."""
+    """Stream an error as the only chunk: without content so far, another attempt is safe."""
     if not prompt.streamed:
         return error_in_200(prompt, generation)
     return stream_script(COMMENT, to_error_chunk(generation, 529), headers=generation_header(generation))
 
 
 def error_mid_stream(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Half an answer, then an error; without `stream`, half an answer in a choice that carries the error."""
+    """Send half an answer, then an error; without `stream`, half an answer in a choice with the error."""
     completion = to_answer(prompt)
     if prompt.streamed:
         chunks = to_chunks(generation, completion)
@@ -78,7 +78,7 @@ def hang_up_early(_prompt: SimulatedPrompt, _generation: Generation) -> Script:
 
 
 def cut_off(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A stream that ends in good order of HTTP, but without finish reason, usage and `[DONE]`."""
+    """End a stream properly in HTTP, but without finish reason, usage and `[DONE]`."""
     script = echo(prompt, generation)
     return broken_off(script) if prompt.streamed else script
 
@@ -96,7 +96,7 @@ def slow_bytes(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def crlf(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Line ends of two bytes, and no space after `data:`."""
+    """Use line ends of two bytes, and no space after `data:`."""
     script = echo(prompt, generation)
     if not prompt.streamed:
         return script
@@ -107,7 +107,7 @@ def crlf(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def late_usage(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Usage on a last chunk without choices; the finish reason comes once, before it."""
+    """Send usage in a last chunk without choices; the finish reason comes once, before it."""
     completion = to_answer(prompt)
     if not prompt.streamed:
         return tell(prompt, generation, completion)
@@ -140,7 +140,7 @@ def unavailable(_prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tool_whole(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A call with all its arguments, the finish reason and the usage in one chunk."""
+    """Send a call with all its arguments, the finish reason and the usage in one chunk."""
     completion = to_call(prompt, generation)
     if not prompt.streamed or not completion.calls:
         return tell(prompt, generation, completion)
@@ -154,13 +154,13 @@ def tool_whole(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def tool_stop(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A call that the finish reason does not admit to."""
+    """Send a call with a finish reason that does not mention it."""
     completion = to_call(prompt, generation)
     return tell(prompt, generation, replace(completion, finish_reason="stop", native_finish_reason="stop"))
 
 
 def tool_bad_json(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """A call with arguments that lack their last brace."""
+    """Send a call with arguments that lack their last brace."""
     completion = to_call(prompt, generation)
     calls = tuple(replace(call, arguments=call.arguments[:-1]) for call in completion.calls)
     return tell(prompt, generation, replace(completion, calls=calls))
@@ -175,7 +175,7 @@ def tools_no_id(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def reasoning_content(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Thinking under the name that DeepSeek and vLLM give it, without details or signature."""
+    """Send thinking under the name that DeepSeek and vLLM use, without details or signature."""
     completion = to_answer(prompt)
     if not prompt.streamed:
         body = to_body(generation, completion)
@@ -189,13 +189,13 @@ def reasoning_content(prompt: SimulatedPrompt, generation: Generation) -> Script
 
 
 def think_tags(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """Thinking within the text, as from servers that do not take it out."""
+    """Send thinking within the text, as servers do that do not extract it."""
     completion = to_answer(prompt)
     return tell(prompt, generation, replace(completion, text=f"<think>\n{THOUGHT}\n</think>\n\n{completion.text}"))
 
 
 def _unfinished(generation: Generation, completion: Completion) -> list[Json]:
-    """The chunks up to the first finish reason."""
+    """Return the chunks before the first finish reason."""
     ending = to_ending(generation, completion)
     return [*to_chunks(generation, completion)[: -len(ending)], to_finish(generation, completion)]
 

@@ -1,7 +1,8 @@
 """The simulator on a real loopback port, scripted and observed: the upstream of tests.
 
-`async with Simulator() as simulator:` listens on `simulator.url`. `simulator.script(...)` queues answers that go before
-the models' own, each used once; every request is recorded, and each record knows when its connection ended and by whom.
+`async with Simulator() as simulator:` listens on `simulator.url`. `simulator.script(...)` queues answers that precede
+the models' own, each used once. Every request is recorded, and each record shows when its connection ended and who
+closed it.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ ARRIVAL_SECONDS = 10.0
 
 
 class SimulatorConnection(web.RequestHandler):
-    """A client's connection, which reports when it ended and whether the client ended it."""
+    """Connection of a client, which reports its end and whether the client closed it."""
 
     __slots__ = ("closed", "closed_at", "closed_by_client", "number", "owner", "wire")
 
@@ -41,7 +42,7 @@ class SimulatorConnection(web.RequestHandler):
         self.closed_by_client = False
 
     def abort(self) -> None:
-        """Close without sending what is left. aiohttp has dropped its own `transport` by then."""
+        """Close without sending the rest. aiohttp has dropped its own `transport` by then."""
         self.wire.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,7 +66,7 @@ class SimulatorConnection(web.RequestHandler):
 class Record:
     """One request as it arrived. Times are the event loop's.
 
-    `finished` is set when the answer ended in any way; `complete` says that all of it was handed to the socket.
+    `finished`: the answer has ended in any way. `complete`: all of it was written to the socket.
     """
 
     on: str  # method and path below the base, "POST /chat/completions"
@@ -82,7 +83,7 @@ class Record:
 
     @property
     def closed(self) -> asyncio.Event:
-        """Set when the connection of this request has ended; a kept-alive one outlives the answer."""
+        """Set when the connection of this request has ended. A kept-alive one outlives the answer."""
         return self.connection.closed
 
     @property
@@ -95,7 +96,7 @@ class Record:
 
 
 class Simulator:
-    """See the module. `key`, `clock`, `sleep` and `other_apis` are those of `application`."""
+    """The running simulator (see the module). `key`, `clock`, `sleep` and `other_apis` are those of `application`."""
 
     def __init__(
         self,
@@ -121,23 +122,23 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The base that paths are joined to, as an upstream's URL is configured."""
+        """Return the base URL, as configured for an upstream."""
         return f"http://{self.host}:{self.port}{BASE}"
 
     @property
     def pending(self) -> int:
-        """Scripts that no request has used yet."""
+        """Return the scripts that no request has used yet."""
         return sum(map(len, self._scripts.values()))
 
     def script(self, *scripts: Script, on: str = CHAT) -> None:
-        """Queue answers for that method and path below the base, also if it does not exist; the key is not checked."""
+        """Queue answers for this method and path below the base, even if it does not exist. The key is not checked."""
         self._scripts[on].extend(scripts)
 
     def requests(self, on: str = CHAT) -> list[Record]:
         return [record for record in self.records if record.on == on]
 
     async def received(self, count: int = 1, *, on: str = CHAT) -> Record:
-        """The count-th request for that method and path, waiting until it has arrived. Raises TimeoutError."""
+        """Return the count-th request for this method and path, once it has arrived. Raises TimeoutError."""
         async with asyncio.timeout(ARRIVAL_SECONDS), self._arrivals:
             await self._arrivals.wait_for(lambda: len(self.requests(on)) >= count)
         return self.requests(on)[count - 1]
@@ -151,7 +152,7 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the port, break off all answers, end all connections."""
+        """Close the port, break off all answers, and end all connections."""
         assert self._server is not None
         self._server.close()
         await self._runner.cleanup()
@@ -200,7 +201,7 @@ async def _to_record(request: web.Request) -> Record:
 
 
 def _parsed(raw: bytes) -> Any:
-    """The body as JSON, None when it is none."""
+    """Return the body as JSON, None if it is not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:

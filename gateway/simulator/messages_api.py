@@ -1,7 +1,7 @@
-"""Anthropic's Messages as the simulator speaks it: strict requests in, whole messages or events out.
+"""Anthropic's Messages of the simulator: strict requests in, whole messages or events out.
 
-A request is checked as Anthropic's API checks it, read as a chat request, and answered by the models of the OpenRouter
-look-alike; their answer is then converted to a message.
+A request is checked as by Anthropic's API, read as a chat request, and answered by the simulated OpenRouter models.
+Their answer is then converted to a message.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ ERROR_EVENT = (
 
 
 def to_message_script(body: bytes, betas: frozenset[str], number: int, created: int) -> Script:
-    """The answer to `POST /messages`. `number` counts answers, `created` is in Unix seconds."""
+    """Answer `POST /messages`. `number` counts answers, `created` is in Unix seconds."""
     try:
         request, notes = check_messages_request(orjson.loads(body), version=VERSION, betas=betas)
         prompt = to_prompt(to_chat(request))
@@ -73,7 +73,7 @@ def to_message_script(body: bytes, betas: frozenset[str], number: int, created: 
 
 
 def to_count_script(body: bytes, betas: frozenset[str]) -> Script:
-    """The answer to `POST /messages/count_tokens`."""
+    """Answer `POST /messages/count_tokens`."""
     try:
         request, _ = check_count_tokens_request(orjson.loads(body), version=VERSION, betas=betas)
         return json_script({"input_tokens": to_prompt(to_chat(request)).tokens})
@@ -133,7 +133,7 @@ def _to_turn(blocks: list[Any]) -> Json:
 
 
 def _to_user_messages(role: str, blocks: list[Any]) -> Iterator[Json]:
-    """Results first, since Anthropic takes them at the start of a message only."""
+    """Return results first, since Anthropic accepts them only at the start of a message."""
     for block in blocks:
         if block["type"] == "tool_result":
             content = _text_of(block.get("content") or "")
@@ -144,7 +144,7 @@ def _to_user_messages(role: str, blocks: list[Any]) -> Iterator[Json]:
 
 
 def _to_tool(tool: Mapping[str, Any]) -> Json:
-    """Tools of Anthropic's own have a type in place of a schema."""
+    """Convert a tool. Anthropic's own tools have a type instead of a schema."""
     return {
         "type": "function",
         "function": {"name": tool.get("name") or tool["type"], "parameters": tool.get("input_schema") or {}},
@@ -158,7 +158,7 @@ def _to_choice(choice: Mapping[str, Any]) -> Any:
 
 
 def _thinking_fault(request: Mapping[str, Any]) -> str | None:
-    """Return the refusal of a turn that called tools and comes back without the thinking before its calls."""
+    """Return the refusal of a turn with calls that lacks the thinking before them; None if it is correct."""
     kind = (request.get("thinking") or {}).get("type")
     messages = request["messages"]
     if kind != "enabled" or len(messages) < 2:
@@ -171,7 +171,7 @@ def _thinking_fault(request: Mapping[str, Any]) -> str | None:
 
 
 def _told(script: Script, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Script:
-    """The chat answer as a message or its events."""
+    """Convert the chat answer to a message or its events."""
 
     def pieces(completion: Json) -> list[bytes]:
         message = _to_message(completion, prompt, generation, thinks=thinks)

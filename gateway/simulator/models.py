@@ -1,6 +1,6 @@
-"""The models that the simulator offers: one table from name to behaviour, and the catalogue entries made from it.
+"""Models of the simulator: a table from name to behaviour, and their catalogue entries.
 
-Any name that does not start with `sim/` behaves like `sim/echo`, so that clients may keep their own model names.
+Names that do not start with `sim/` behave like `sim/echo`, so that clients may keep their own model names.
 """
 
 import re
@@ -39,7 +39,8 @@ SUPPORTED_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`pattern` matches the name after `sim/`; its groups are whole numbers that `play` takes. `example` matches it."""
+    """One model. `pattern` matches the name after `sim/`; its groups are integers for `play`. `example` matches the
+    pattern."""
 
     pattern: str
     example: str
@@ -87,7 +88,7 @@ MODELS: tuple[Model, ...] = (
 
 
 def to_script(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """The answer of the model that the prompt names. Raises InvalidRequest for an unknown `sim/` name."""
+    """Return the answer of the prompt's model. Raises InvalidRequest for an unknown `sim/` name."""
     if not prompt.model.startswith(PREFIX):
         return behaviours.echo(prompt, generation)
     name = prompt.model.removeprefix(PREFIX)
@@ -99,7 +100,7 @@ def to_script(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def to_catalogue(offset: int = 0, limit: int = 1000) -> Json:
-    """`GET /models`: a page of the simulator's own models and the names of guests."""
+    """Answer `GET /models`: a page of the simulator's own models and of common model names."""
     entries = [(PREFIX + model.example, model.says) for model in MODELS]
     entries += [(name, behaviours.BANNER) for name in GUESTS]
     return {"data": [to_entry(name, says) for name, says in entries[offset : offset + limit]]}
@@ -140,7 +141,7 @@ def to_entry(name: str, says: str) -> Json:
 
 
 def to_endpoints(name: str) -> Json:
-    """`GET /models/{author}/{slug}/endpoints`: every name is served by one endpoint, the simulator's."""
+    """Answer `GET /models/{author}/{slug}/endpoints`: every name has one endpoint, the simulator."""
     endpoint: Json = {
         "name": f"{PROVIDER} | {name}",
         "model_name": name,
@@ -162,7 +163,7 @@ def to_endpoints(name: str) -> Json:
 
 
 def to_key_info() -> Json:
-    """`GET /key`: a key without a limit that has cost nothing, which is the truth."""
+    """Answer `GET /key`: a key without a limit and without cost."""
     return {
         "data": {
             "label": "simulator",

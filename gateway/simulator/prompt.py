@@ -1,7 +1,7 @@
-"""Reader of chat completions requests for the simulator, which refuses what a real upstream would refuse.
+"""Reader of chat completions requests for the simulator. It refuses what a real upstream would refuse.
 
-Strict where providers are (roles, part types, tool results without a call), so that a wrong conversion fails here and
-not only with a live key. Sampling parameters and routing preferences are accepted and have no effect.
+It is strict where providers are (roles, part types, tool results without a call), so that a wrong conversion fails here
+and not only with a live key. Sampling parameters and routing preferences are accepted and have no effect.
 """
 
 import re
@@ -36,10 +36,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SimulatedPrompt:
-    """`results`: texts of the tool results since the model last spoke. `tools`: those it may call now.
+    """A parsed request. `results`: texts of tool results since the model's last message. `tools`: callable tools.
 
-    `replayed` and `called`: the `reasoning_details` and the ids of calls that came back with the model's last message.
-    `schema`: of the structured output.
+    `replayed`, `called`: `reasoning_details` and call ids in the model's last message. `schema`: schema of the
+    structured output.
     """
 
     model: str
@@ -58,7 +58,7 @@ class SimulatedPrompt:
 
 
 def to_prompt(request: Any) -> SimulatedPrompt:
-    """Read a parsed request body. Raises InvalidRequest where a real upstream would answer 400."""
+    """Read a parsed request body. Raises InvalidRequest if a real upstream would answer 400."""
     if not isinstance(request, dict) or not request.get("messages"):
         raise InvalidRequest('Input required: specify "prompt" or "messages"')
     messages = request["messages"]
@@ -86,7 +86,7 @@ def to_prompt(request: Any) -> SimulatedPrompt:
 
 
 def text_of(message: Json) -> str:
-    """The text of a message, its text parts joined by line ends."""
+    """Return the text of a message, with line ends between its parts."""
     content = message.get("content")
     if isinstance(content, list):
         return "\n".join(part["text"] for part in content if part.get("type") == "text")
@@ -94,9 +94,9 @@ def text_of(message: Json) -> str:
 
 
 def is_asked_for(tool: Tool, text: str) -> bool:
-    """Return whether the text asks to use the tool by name.
+    """Return True if the text asks to use the tool by name.
 
-    An unmistakable name need only occur. A plain word (Read, Write, Bash) has to be asked for as a tool, since "write a
+    An unmistakable name only has to occur. A plain word (Read, Write, Bash) has to be named as a tool, since "write a
     poem" must not write a file: "use the Write tool", "call `Bash`", "the Read tool".
     """
     name = re.escape(tool.name)
@@ -146,7 +146,7 @@ def _checked_call(path: str, call: Any) -> str:
 
 
 def _split_at_last_answer(messages: list[Json]) -> tuple[Json, list[Json]]:
-    """The model's last message (empty without one) and the messages after it."""
+    """Return the model's last message (empty if there is none), and the messages after it."""
     for index in range(len(messages) - 1, -1, -1):
         if messages[index]["role"] == "assistant":
             return messages[index], messages[index + 1 :]
@@ -154,7 +154,7 @@ def _split_at_last_answer(messages: list[Json]) -> tuple[Json, list[Json]]:
 
 
 def _callable_tools(request: Json) -> tuple[tuple[Tool, ...], bool]:
-    """The functions that may be called, and whether one must be."""
+    """Return the functions that may be called, and whether one must be."""
     tools = tuple(_functions_of(request.get("tools") or ()))
     choice = request.get("tool_choice") or "auto"
     if choice == "none":

@@ -1,7 +1,7 @@
-"""OpenAI's Responses as the simulator speaks it: strict requests in, whole responses or events out.
+"""OpenAI's Responses of the simulator: strict requests in, whole responses or events out.
 
-Stateless only, as the gateway asks. A request is read as a chat request and answered by the models of the OpenRouter
-look-alike. Reasoning is encrypted: an item that comes back has to be the simulator's own, and something has to follow.
+Stateless only, as the gateway uses it. A request is read as a chat request and answered by the simulated OpenRouter
+models. Reasoning is encrypted: an item that comes back has to be the simulator's own, and must not be the last one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,7 +43,7 @@ OUTPUT_TYPES = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
 def to_response_script(body: bytes, number: int, created: int) -> Script:
-    """The answer to `POST /responses`. `number` counts answers, `created` is in Unix seconds."""
+    """Answer `POST /responses`. `number` counts answers, `created` is in Unix seconds."""
     try:
         request = orjson.loads(body)
         _check(request)
@@ -167,7 +167,7 @@ def _to_tool(tool: Json) -> Json:
 
 
 def _told(script: Script, request: Json, prompt: SimulatedPrompt, generation: Generation) -> Script:
-    """The chat answer as a response or its events."""
+    """Convert the chat answer to a response or its events."""
 
     def pieces(completion: Json) -> Iterable[bytes]:
         response = _to_response(completion, request, generation)
@@ -229,7 +229,7 @@ def _to_output(message: Json, request: Json, generation: Generation, *, thinks: 
 
 @dataclass(slots=True, repr=False)
 class ResponseEvents:
-    """The events of one response, numbered."""
+    """The numbered events of one response."""
 
     _numbers: Iterator[int] = field(default_factory=count)
 

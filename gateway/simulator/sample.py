@@ -1,7 +1,7 @@
-"""A value that fits a JSON schema: the arguments of a simulated tool call, or a structured output.
+"""Values that fit a JSON schema: arguments of simulated tool calls, and structured outputs.
 
-Only what the schema requires is filled in. Strings take what the user put in backticks, in order, so that "use the Bash
-tool to run `ls`" runs ls; without that they are the word "simulated". Patterns are not solved.
+Only required properties are filled in. Strings are taken from the user's texts in backticks, in order, so that "use the
+Bash tool to run `ls`" runs ls; otherwise they are the word "simulated". Patterns are not solved.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FORMATS = {
 
 
 def to_sample(schema: Any, words: Iterator[str]) -> Any:
-    """A value for the schema; `words` are used up by its plain strings."""
+    """Return a value for the schema. Its plain strings consume `words`."""
     return _sample(schema, schema, words, 0)
 
 
@@ -59,7 +59,7 @@ def _sample(schema: Any, root: Any, words: Iterator[str], depth: int) -> Any:
 
 
 def _given(schema: dict[str, Any]) -> list[Any] | None:
-    """A list that starts with a value the schema itself names."""
+    """Return a list that starts with a value that the schema itself gives."""
     for key in ("const", "default"):
         if key in schema:
             return [schema[key]]
@@ -84,7 +84,7 @@ def _string(schema: dict[str, Any], words: Iterator[str]) -> str:
 
 
 def _number(schema: dict[str, Any]) -> int | float:
-    """The least allowed number that is no less than 1, else the greatest allowed."""
+    """Return the lowest allowed number that is at least 1, or else the highest allowed one."""
     least = max(1, schema.get("minimum", 1), schema.get("exclusiveMinimum", 0) + 1)
     greatest = schema.get("maximum", schema.get("exclusiveMaximum", least + 1) - 1)
     step = schema.get("multipleOf", 0)
@@ -93,7 +93,7 @@ def _number(schema: dict[str, Any]) -> int | float:
 
 
 def _resolve(reference: str, root: Any) -> Any:
-    """Follow a pointer within the document; any other reference fits no schema."""
+    """Follow a pointer within the document. Return None if it leads nowhere."""
     target = root
     for name in reference.removeprefix("#").split("/")[1:]:
         if not isinstance(target, dict):

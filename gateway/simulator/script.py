@@ -1,7 +1,7 @@
-"""One answer of the simulator, as a value: the status, the headers and the steps.
+"""One answer of the simulator as a value: status, headers and steps.
 
-Behaviours make scripts out of a prompt, tests write their own, and `server` plays both; so a fault that only a test
-needs costs no code here. Nothing in this module waits or writes.
+Behaviours build scripts from a prompt, tests write their own, and `server` plays both. So a fault that only a test
+needs requires no code here. Nothing in this module waits or writes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Gate(Protocol):
-    """Something that can be waited for; an `asyncio.Event` is one."""
+    """Something that can be awaited, such as an `asyncio.Event`."""
 
     async def wait(self) -> Any: ...
 
@@ -31,14 +31,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Go on when the gate opens. Without a gate: silence, until the client leaves or the simulator stops."""
+    """Continue when the gate opens. Without a gate: stay silent until the client leaves or the simulator stops."""
 
     gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close the connection at once. With `reset` the client sees a TCP reset, else an end of file."""
+    """Close the connection at once. With `reset` the client gets a TCP reset, otherwise an end of file."""
 
     reset: bool = False
 
@@ -60,14 +60,14 @@ class Script:
 
 
 def json_script(body: Any, *, status: int = 200, headers: Headers = ()) -> Script:
-    """A JSON answer in one piece; `body` may also be bytes that are no JSON at all."""
+    """Return a JSON answer in one piece. `body` may also be bytes that are not JSON."""
     payload = body if isinstance(body, bytes) else orjson.dumps(body)
     framing = (("Content-Type", "application/json"), ("Content-Length", str(len(payload))))
     return Script((payload,), status, framing + headers)
 
 
 def stream_script(*steps: Step | Mapping[str, Any], headers: Headers = ()) -> Script:
-    """An event stream: mappings become `data:` events, every other step is taken as it is. No `[DONE]` is added."""
+    """Return an event stream: mappings become `data:` events, other steps stay as they are. Adds no `[DONE]`."""
     return Script(
         tuple(to_data(step) if isinstance(step, Mapping) else step for step in steps), 200, (EVENT_STREAM, *headers)
     )
@@ -76,7 +76,7 @@ def stream_script(*steps: Step | Mapping[str, Any], headers: Headers = ()) -> Sc
 def converted(
     script: Script, pieces: Callable[[Any], Iterable[bytes]], request_id: tuple[str, str], *, streamed: bool
 ) -> Script:
-    """A JSON answer in another API: each completion as its `pieces`. Steps without one pass unchanged."""
+    """Convert a JSON answer to another API: each completion becomes its `pieces`. Other steps stay unchanged."""
     steps: list[Step] = []
     for step in script.steps:
         try:
@@ -93,7 +93,7 @@ def to_data(chunk: Mapping[str, Any]) -> bytes:
 
 
 def paced(script: Script, seconds: float) -> Script:
-    """The same answer with a pause between its pieces."""
+    """Return the same answer with a pause between its pieces."""
     steps: list[Step] = []
     for step in script.steps:
         steps += (Pause(seconds), step) if steps else (step,)
@@ -101,12 +101,12 @@ def paced(script: Script, seconds: float) -> Script:
 
 
 def trickled(script: Script, seconds: float) -> Script:
-    """The same bytes, one at a time."""
+    """Return the same bytes, one per write."""
     return paced(Script(tuple(_bytes_of(script.steps)), script.status, script.headers), seconds)
 
 
 def broken_off(script: Script, *ending: Step) -> Script:
-    """The first half of the answer, then `ending`. An answer of a single piece is cut within it."""
+    """Return the first half of the answer, then `ending`. An answer of a single piece is cut within it."""
     steps = script.steps
     if len(steps) == 1 and isinstance(steps[0], bytes):
         half: tuple[Step, ...] = (steps[0][: len(steps[0]) // 2],)

@@ -44,7 +44,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stage:
-    """State shared by an application's answers."""
+    """State that the answers of an application share."""
 
     clock: Clock
     sleep: Sleep
@@ -63,10 +63,10 @@ def application(
     middlewares: Sequence[Middleware] = (),
     other_apis: bool = False,
 ) -> web.Application:
-    """The simulator. With a `key`, requests need `Authorization: Bearer <key>`.
+    """Build the simulator. With a `key`, requests need `Authorization: Bearer <key>`.
 
-    `clock` gives the Unix seconds of `created`, `sleep` plays pauses; `middlewares` run before the key check.
-    `other_apis`: it speaks Messages and Responses too, where the servers that it plays do.
+    `clock` returns the Unix seconds of `created`, `sleep` plays pauses, and `middlewares` run before the key check.
+    `other_apis`: serve Messages and Responses too, for simulated servers that have them.
     """
     app = web.Application(
         client_max_size=MAX_BODY_BYTES,
@@ -151,7 +151,7 @@ OTHER_APIS: Final = (
 
 
 def of_vendor(handler: Handler, vendors: frozenset[str]) -> Handler:
-    """The handler for these servers; others have no such path."""
+    """Return the handler for these servers; for others the path does not exist."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if to_vendor(request) not in vendors:
@@ -171,7 +171,7 @@ async def list_vendor_models(request: web.Request) -> web.StreamResponse:
 
 
 async def list_named_models(request: web.Request) -> web.StreamResponse:
-    """Models by the names that lead to this server where the simulator plays all of them."""
+    """List models under names that lead to this server when the simulator plays all servers."""
     vendor = to_vendor(request)
     listed = to_vendor_list(vendor)
     named = [{**entry, "id": f"{vendor}/{entry['id']}"} for entry in listed["data"]]
@@ -186,7 +186,7 @@ def to_vendor(request: web.Request) -> str:
 
 
 async def play(request: web.Request, script: Script) -> web.StreamResponse:
-    """Send the script's answer, step by step; a client that leaves ends it. Returns what was sent so far."""
+    """Send the script's answer step by step, until the client leaves. Return the sent response."""
     response = web.StreamResponse(status=script.status, headers=script.headers)
     with contextlib.suppress(ConnectionError):
         for step in script.steps:
@@ -231,7 +231,7 @@ def key_check(key: str | None) -> Middleware:
 
 @web.middleware
 async def in_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """An unknown path, a wrong method or a body too large, as OpenRouter words its errors."""
+    """Return OpenRouter's error for an unknown path, a wrong method or a body that is too large."""
     try:
         return await handler(request)
     except web.HTTPException as error:

@@ -1,8 +1,8 @@
-"""The wire shapes of OpenRouter's chat completions: what a completion says in, bodies and chunks out.
+"""Wire format of OpenRouter's chat completions: bodies and chunks of a completion.
 
 Shapes as documented and captured in 2026-08/09: every delta repeats the role and often an empty `content`; thinking
-comes as `reasoning` beside `reasoning_details`, its signature in a separate delta; a tool call opens with id, name
-and empty arguments; `finish_reason` comes twice, the second time with `usage`. Faulty variants are made in `faults`.
+comes as `reasoning` beside `reasoning_details`, with its signature in a separate delta; a tool call starts with id,
+name and empty arguments; `finish_reason` comes twice, the second time with `usage`. `faults` makes faulty variants.
 """
 
 import base64
@@ -68,7 +68,7 @@ class Completion:
 
 
 def to_tokens(text: str | bytes) -> int:
-    """An estimate: four bytes a token, rounded up."""
+    """Estimate tokens: four bytes each, rounded up."""
     size = len(text.encode()) if isinstance(text, str) else len(text)
     return -(-size // BYTES_PER_TOKEN)
 
@@ -81,7 +81,8 @@ def to_usage(
     cached_tokens: int = 0,
     cache_write_tokens: int = 0,
 ) -> Json:
-    """Usage as OpenRouter reports it: cached and written tokens lie within the prompt, reasoning within completion."""
+    """Return usage as OpenRouter reports it: cached and written tokens are part of the prompt, reasoning of the
+    completion."""
     prompt_cost = prompt_tokens * PROMPT_PRICE
     completion_cost = completion_tokens * COMPLETION_PRICE
     return {
@@ -109,12 +110,12 @@ def usage_of(completion: Completion) -> Json:
 
 
 def to_signature(thinking: str) -> str:
-    """Opaque to clients; the simulator can verify that it fits the text it was made for."""
+    """Return a signature that is opaque to clients. The simulator can verify that it belongs to the text."""
     return base64.b64encode(b"simulator " + hashlib.sha256(thinking.encode()).digest()).decode()
 
 
 def to_thinking(text: str) -> Json:
-    """A whole `reasoning.text` entry, signed."""
+    """Return a whole `reasoning.text` entry, signed."""
     return {
         "type": "reasoning.text",
         "text": text,
@@ -125,13 +126,13 @@ def to_thinking(text: str) -> Json:
 
 
 def to_encrypted(call_id: str) -> Json:
-    """A Gemini thought signature: its id is the tool call's."""
+    """Return a Gemini thought signature: its id is the tool call's."""
     data = base64.b64encode(f"simulator {call_id}".encode()).decode()
     return {"type": "reasoning.encrypted", "data": data, "id": call_id, "format": GEMINI_FORMAT, "index": 0}
 
 
 def to_body(generation: Generation, completion: Completion) -> Json:
-    """A whole answer, as it comes without `stream`."""
+    """Return a whole answer, without `stream`."""
     choice = {
         "logprobs": None,
         "finish_reason": completion.finish_reason,
@@ -157,7 +158,7 @@ def to_message(completion: Completion) -> Json:
 
 
 def to_chunks(generation: Generation, completion: Completion) -> list[Json]:
-    """A streamed answer, without the comments and `[DONE]` around it."""
+    """Return a streamed answer, without comments and `[DONE]`."""
     chunks = [to_chunk(generation, delta) for delta in to_deltas(completion)]
     return chunks + to_ending(generation, completion)
 
@@ -177,7 +178,7 @@ def to_text_deltas(text: str) -> list[Json]:
 
 
 def to_detail_deltas(detail: Json) -> list[Json]:
-    """Thinking in fragments, then its signature alone; an entry without text in one piece."""
+    """Return thinking in fragments, then its signature alone; an entry without text in one piece."""
     if detail["type"] != "reasoning.text":
         return [{"role": "assistant", "content": "", "reasoning_details": [detail]}]
     common = {key: value for key, value in detail.items() if key not in ("text", "signature")}
@@ -195,7 +196,7 @@ def to_detail_deltas(detail: Json) -> list[Json]:
 
 
 def to_call_deltas(index: int, call: SimulatedToolCall) -> list[Json]:
-    """Id, name and empty arguments first, then the arguments in fragments with the call's index."""
+    """Return id, name and empty arguments, then the arguments in fragments with the call's index."""
     fragments = [
         call.arguments[start : start + ARGUMENT_FRAGMENT] for start in range(0, len(call.arguments), ARGUMENT_FRAGMENT)
     ]
@@ -213,7 +214,7 @@ def to_call_deltas(index: int, call: SimulatedToolCall) -> list[Json]:
 
 
 def to_ending(generation: Generation, completion: Completion) -> list[Json]:
-    """A chunk with the finish reason, then one that repeats it and adds the usage."""
+    """Return a chunk with the finish reason, then one that repeats it and adds the usage."""
     return [to_finish(generation, completion), to_finish(generation, completion) | {"usage": usage_of(completion)}]
 
 
@@ -240,17 +241,17 @@ def to_chunk(
 
 
 def to_usage_chunk(generation: Generation, completion: Completion) -> Json:
-    """Usage on a chunk without choices, as the documentation promises it and other servers send it."""
+    """Return usage in a chunk without choices, as documented and as other servers send it."""
     return _head(generation, "chat.completion.chunk") | {"choices": [], "usage": usage_of(completion)}
 
 
 def to_fragments(text: str) -> list[str]:
-    """Words with the white space after them; joined they are the text again."""
+    """Return words with the white space after them; joined they are the text again."""
     return re.findall(r"\s*\S+\s*|\s+", text)
 
 
 def riffle(first: Sequence[Json], second: Sequence[Json]) -> Iterable[Json]:
-    """The deltas of two calls, alternating until one runs out."""
+    """Return the deltas of two calls, alternating until one runs out."""
     shorter = min(len(first), len(second))
     for one, other in zip(first, second, strict=False):
         yield one

@@ -1,4 +1,4 @@
-"""A completion in the form of a simulated server: bodies, chunks, ids, usage and thinking as that server sends them."""
+"""Completions in the form of a simulated server: bodies, chunks, ids, usage and thinking as that server sends them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from gateway.simulator.vendors.row import SimulatedVendor
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VendorAnswer:
-    """One answer. `thought` is empty where the model does not show any; `counted`: usage was asked for."""
+    """One answer. `thought` is empty if the model does not show any. `counted`: usage was requested."""
 
     row: SimulatedVendor
     generation: Generation
@@ -35,7 +35,7 @@ class VendorAnswer:
 
 
 def with_own_ids(row: SimulatedVendor, generation: Generation, completion: Completion) -> Completion:
-    """The completion with ids of calls as this server writes them."""
+    """Return the completion with call ids in this server's form."""
     calls = tuple(
         replace(
             call,
@@ -78,7 +78,7 @@ def usage_of_vendor(answer: VendorAnswer) -> Json:
 
 
 def _told(answer: VendorAnswer) -> Json:
-    """The message, without its role."""
+    """Return the message, without its role."""
     text: Any = answer.completion.text or None
     shown: Json = {}
     match answer.row.thinking.field if answer.thought else "":
@@ -148,7 +148,7 @@ def _to_call(answer: VendorAnswer, index: int, call: SimulatedToolCall) -> Json:
 
 
 def _ending(answer: VendorAnswer) -> Iterator[Json]:
-    """The chunks with the finish reason and the usage, together or one after the other."""
+    """Return the chunks with finish reason and usage, together or one after the other."""
     choice: Json = {"index": 0, "delta": {}, "finish_reason": answer.finish_reason}
     usage = usage_of_vendor(answer)
     match answer.row.form.usage:

@@ -1,4 +1,4 @@
-"""Checks of a request against a row. The first thing that the server would refuse raises RefusedRequest."""
+"""Checks of a request against a row. The first part that the server would refuse raises RefusedRequest."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ OTHER_LENGTHS = {"max_tokens": "max_completion_tokens", "max_completion_tokens":
 
 
 def check_request(request: Json, row: SimulatedVendor) -> None:
-    """`row` is that of the request's model."""
+    """Raises RefusedRequest. `row` is that of the request's model."""
     thinks = is_thinking(request, row.thinking)
     check_fields(request, row)
     check_lengths(request, row)
@@ -29,7 +29,7 @@ def check_request(request: Json, row: SimulatedVendor) -> None:
 
 
 def is_thinking(request: Mapping[str, Any], thinking: ThinkingRules) -> bool:
-    """Return whether the model thinks about this request."""
+    """Return True if the model thinks about this request."""
     if thinking.always:
         return True
     effort = request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort")

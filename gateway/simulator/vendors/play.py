@@ -1,7 +1,7 @@
 """Play a simulated server: check and read a request, and answer in that server's form.
 
-`sim/…` names ask for one behaviour, as on the OpenRouter look-alike; any other name is a model that repeats the
-user's text, thinks where it is asked to, and calls the tools that the user names.
+`sim/…` names select one behaviour, as on the simulated OpenRouter. Any other name is a model that repeats the user's
+text, thinks on request, and calls the tools that the user names.
 """
 
 import re
@@ -27,7 +27,7 @@ CATALOGUE_CREATED = 1_767_225_600  # 2026-01-01: entries do not change with the 
 
 
 def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Script:
-    """The answer of that server to a request. `number` counts answers, `created` is in Unix seconds."""
+    """Return the server's answer to a request. `number` counts answers, `created` is in Unix seconds."""
     row = VENDOR_ROWS[vendor]
     try:
         request = orjson.loads(body)
@@ -45,13 +45,13 @@ def to_vendor_script(vendor: str, body: bytes, number: int, created: int) -> Scr
 
 
 def _without_own_name(model: str, row: SimulatedVendor) -> str:
-    """`gemini-3-flash` for `gemini/gemini-3-flash`; an author's name in front, such as `openai/` at Groq, stays."""
+    """Return `gemini-3-flash` for `gemini/gemini-3-flash`. An author's name, such as `openai/` at Groq, stays."""
     name, slash, rest = model.partition("/")
     return rest if slash and name in (row.name, *row.aliases) else model
 
 
 def to_vendor_list(vendor: str) -> Json:
-    """`GET /models` of that server."""
+    """Answer `GET /models` of that server."""
     listed = [
         {"id": model.id, "object": "model", "created": CATALOGUE_CREATED, "owned_by": vendor, **model.facts}
         for model in VENDOR_ROWS[vendor].models
@@ -92,7 +92,7 @@ def _without_thinking(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _echo(prompt: SimulatedPrompt, generation: Generation) -> Completion:
-    """Repeat the user's text, or call the tools that it names, several at once where that is allowed."""
+    """Repeat the user's text, or call the tools that it names, several at once if that is allowed."""
     asked = tuple(tool for tool in prompt.tools if is_asked_for(tool, prompt.text))
     if not asked and prompt.tool_required:
         asked = prompt.tools[:1]

@@ -85,8 +85,8 @@ class AnswerForm:
 class ErrorForm:
     """Form of the errors. `envelope`: any JSON, with `$message`, `$type`, `$param`, `$code` and `$status` in it.
 
-    `words`: a sentence for each kind of problem, `statuses` and `codes` likewise; OpenAI's where there is none.
-    `envelopes`: for kinds with another form.
+    `words`, `statuses`, `codes`: values by kind of problem; OpenAI's for other kinds. `envelopes`: for kinds with
+    another form.
     """
 
     envelope: Any = field(
@@ -102,7 +102,8 @@ class ErrorForm:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ListedModel:
-    """`facts`: what its list of models says beyond the id. `tokens`: of its context; `output`: the most it writes."""
+    """A model in the server's list. `facts`: its fields besides the id. `tokens`: context length. `output`: longest
+    answer."""
 
     id: str
     tokens: int = 131_072

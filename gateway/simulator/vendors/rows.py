@@ -1,4 +1,4 @@
-"""The table of simulated servers, and the names by which they can be asked for."""
+"""The table of simulated servers, with the names that select them."""
 
 from collections.abc import Mapping
 from typing import Final

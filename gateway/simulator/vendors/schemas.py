@@ -50,7 +50,7 @@ def places(schema: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
 
 
 def _check_words(schema: Any, name: str, row: SimulatedVendor) -> None:
-    """Refuse all that is wrong at once, as Google's and OpenAI's parsers do."""
+    """Refuse all wrong keywords at once, as Google's and OpenAI's parsers do."""
     wrong: list[str] = []
     for path, place in places(schema):
         where = ".".join(path) or "parameters"

@@ -1,6 +1,6 @@
 """Errors of simulated servers: kinds of problems, their sentences, and the form of an error's body.
 
-The sentences here are OpenAI's, as its API sent them in 2025 and 2026; a row replaces those that its server words
+The sentences are OpenAI's, as its API sent them in 2025 and 2026. A row replaces those that its server words
 differently.
 """
 
@@ -117,7 +117,7 @@ def sentence_of(errors: ErrorForm, kind: str, facts: Mapping[str, Any]) -> str:
 
 
 def to_refusal(errors: ErrorForm, refused: RefusedRequest) -> Script:
-    """The error as this server would send it."""
+    """Return the error as this server would send it."""
     status = errors.statuses.get(refused.kind, refused.status)
     values = {
         **refused.facts,
@@ -134,7 +134,7 @@ def to_refusal(errors: ErrorForm, refused: RefusedRequest) -> Script:
 
 
 def _filled(form: Any, values: Mapping[str, Any]) -> Any:
-    """The form with each `$name` replaced by that value; a text of more than a name is a template."""
+    """Return the form with each `$name` replaced by its value. Text around a name makes it a template."""
     match form:
         case dict():
             return {key: _filled(inner, values) for key, inner in form.items()}
