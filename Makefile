@@ -44,7 +44,7 @@ fuzz: $(VENV)/.development ## feed the gateway broken bodies, streams and HTTP f
 bench: $(VENV)/.development ## measure the gateway beside a bare proxy
 	$(BIN)/python -m bench
 
-chaos: $(VENV)/.development ## kill, freeze, cut off what runs, and check that no batch suffers, in half an hour
+chaos: $(VENV)/.development ## kill, freeze and cut off processes, and check that no batch item is lost, in half an hour
 	$(BIN)/python -m tests.chaos
 
 cluster: $(VENV)/.development ## run it behind haproxy, restart and kill everything, upgrade and roll back, in four minutes
@@ -63,13 +63,13 @@ wheel: $(VENV)/.development ## build the wheel into dist/, and try it in a clean
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist . ; status=$$?; rm -f gateway/commit.txt; exit $$status
 	$(PYTHON) tests/deploy/try_wheel.py dist/*.whl
 
-servers: $(VENV)/.development ## put it before real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
+servers: $(VENV)/.development ## run it with real llama.cpp, vLLM, SGLang, LiteLLM and others, installed on demand (4 GB)
 	$(BIN)/python -m tests.servers run
 
-clients: $(VENV)/.development ## put real coding agents and the official SDKs before it, installed on demand (3 GB; npm)
+clients: $(VENV)/.development ## run real coding agents and the official SDKs against it, installed on demand (3 GB; npm)
 	$(BIN)/python -m tests.clients
 
-collector: $(VENV)/.development ## see traces and relayed telemetry in MLflow, and in Phoenix, installed on demand (1.5 GB)
+collector: $(VENV)/.development ## check traces and relayed telemetry in MLflow and Phoenix, installed on demand (1.5 GB)
 	$(BIN)/python -m tests.collector mlflow
 	$(BIN)/python -m tests.collector phoenix
 
