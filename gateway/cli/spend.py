@@ -1,10 +1,12 @@
 """`dragoman spend` for spend reports, and `dragoman audit` for the audit record. Both read the gateway's Redis."""
 
 import csv
+import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -15,9 +17,13 @@ from gateway.cli.console import CommandError, Console, Exit
 from gateway.cli.options import Json
 from gateway.cli.spend_export import FORMS, write_entries
 from gateway.cli.store import on_store
+from gateway.json_values import to_mapping, to_time
 
 audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
 
+LAST_SECOND: Final = 253_402_300_799  # of the year 9999, the last that datetime knows
+# Number and hash of an entry.
+HEAD: Final = re.compile(r"[1-9]\d*+ [0-9a-f]{64}", re.ASCII)
 GROUPS: Final = (*DIMENSIONS, "day", *OF_ENTRIES)
 
 
@@ -81,11 +87,15 @@ def export(form: str, first: date, last: date) -> None:
 
 @audit.command("list")
 def list_audit(json: Json = False) -> None:
-    """Print every entry, oldest first, one JSON object a line."""
+    """List every change, oldest first. With --json each line is a whole entry."""
     console = Console(json)
     with console.failing_clearly():
-        for entry in on_store(lambda store: store.audit()):
-            console.emit(orjson.loads(entry))
+        entries = [to_entry(entry) for entry in on_store(lambda store: store.audit())]
+        if not json:
+            console.answer(None, in_columns([to_line(entry) for entry in entries]) or "There are no entries.")
+            return
+        for entry in entries:
+            console.emit(entry)
 
 
 @audit.command("verify")
@@ -96,10 +106,32 @@ def verify_audit(
     """Check that no entry was altered, removed or added. Status 1 names the first such entry."""
     console = Console(json)
     with console.failing_clearly():
+        if anchor and HEAD.fullmatch(anchor) is None:
+            raise CommandError(
+                f"--anchor: {anchor!r} is no head", 'give what `audit verify` printed: "<number> <hash>"'
+            )
         problem, head = on_store(lambda store: store.verify_audit(anchor))
         if problem is not None:
             raise CommandError(problem, "someone wrote to Redis beside the gateway", status=Exit.FAILED)
         console.answer({"ok": True, "head": head}, f"sound; head: {head or 'empty'}")
+
+
+def to_entry(raw: bytes) -> Mapping[str, Any]:
+    try:
+        return to_mapping(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        hint = "`dragoman audit verify` names the first entry that someone has altered"
+        raise CommandError("an entry is not readable", hint, status=Exit.FAILED) from None
+
+
+def to_line(entry: Mapping[str, Any]) -> list[str]:
+    """Return what people read of an entry: who changed what, when, and the name of a new key."""
+    actor, details = to_mapping(entry.get("actor")), to_mapping(entry.get("details"))
+    author = " ".join([str(actor[name]) for name in ("type", "id") if actor.get(name)])
+    name, at = details.get("name"), entry.get("at")
+    when = to_time(at) if isinstance(at, int) and 0 < at < LAST_SECOND else ""
+    parts = (entry.get("seq"), when, author, entry.get("action"), entry.get("target"))
+    return [*[str(part or "–") for part in parts], name if isinstance(name, str) else ""]
 
 
 def to_day(text: str, what: str) -> date:
@@ -131,6 +163,10 @@ def to_table(names: list[str], rows: list[SpendRow]) -> str:
     for row in [*rows, total]:
         counts = [f"{number:,}" for number in (row.requests, row.input, row.output)]
         lines.append([*(part or "–" for part in row.group), *counts, to_dollars(row.cost)])
+    return in_columns(lines)
+
+
+def in_columns(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join(line).rstrip() for line in padded)

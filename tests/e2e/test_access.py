@@ -339,6 +339,14 @@ async def test_cli_and_front_end_share_keys_and_spend(simulator: Simulator, redi
     again = await run_cli(variables, "keys", "create", "ci", "--tenant", "red")
     assert again[1].startswith("dragoman: There is a key named 'ci' already in the tenant 'red'.")
     assert (await run_cli(variables, "audit", "verify"))[0] == 0
+    status, listed = await run_cli(variables, "audit", "list")
+    assert (status, listed.split()[0], listed.split()[-3:]) == (0, "1", ["key_created", f"key:{made['id']}", "ci"])
+    status, listed = await run_cli(variables, "audit", "list", "--json")
+    assert (status, orjson.loads(listed)["target"]) == (0, f"key:{made['id']}")
+    elsewhere = {**variables, "GATEWAY_REDIS_PREFIX": "empty:"}
+    assert await run_cli(elsewhere, "audit", "list") == (0, "There are no entries.\n")
+    status, problem = await run_cli(variables, "audit", "verify", "--anchor", "1 short")
+    assert (status, problem.split("\n")[0]) == (2, "dragoman: --anchor: '1 short' is no head")
 
 
 REFUSED: dict[str, tuple[str, str, dict[str, str], Any, int]] = {

@@ -5,6 +5,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects.base import Answered
+from gateway.dialects.chat.original.call_starts import check_name
 from gateway.dialects.chat.original.calls import CallIndexes, to_call, to_calls, without_forbidden, without_index
 from gateway.dialects.chat.original.forms import TEXT
 from gateway.dialects.chat.original.written import TextOfCalls, reasoning_names, to_plain_delta
@@ -130,7 +131,10 @@ def complete_arguments(
 
 
 def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes, notes: list[Note]) -> bool:
-    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed."""
+    """Give the choice a message, and its calls the shape that clients know. Return True if it was changed.
+
+    Raises UpstreamError for a call without a name.
+    """
     told_message = choice.get("message")
     whole = (
         told_message if isinstance(told_message, dict) else {"role": "assistant", "content": None, **delta_of(choice)}
@@ -142,6 +146,8 @@ def complete_message(choice: dict[str, Any], finish: Finish, known: CallIndexes,
     told = message["tool_calls"]
     calls = known.without_empty(to_calls(told))
     named = [known.begun(call) for call in calls]
+    for call in named:
+        check_name(call)
     if calls is told and all(one is other for one, other in zip(named, calls, strict=True)):
         return message is not told_message
     message["tool_calls"] = [without_index(call) for call in named]

@@ -4,7 +4,7 @@ The AI SDK ends a stream with an error if the first piece of a call lacks the na
 the first piece for all of it. Some servers send it behind the id, or in pieces.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,10 +45,13 @@ class CallStarts:
         return self._released()
 
     def rest(self) -> list[dict[str, Any]]:
-        """Return what is held, for the end of the stream."""
+        """Return what is held, for the end of the stream. Raises UpstreamError for a call that never got a name."""
         held, self._held = self._held, {}
         self._begun |= held.keys()
-        return [self._joined(start) for start in held.values()]
+        joined = [self._joined(start) for start in held.values()]
+        for call in joined:
+            check_name(call)
+        return joined
 
     def _is_whole(self, function: Any) -> bool:
         """Return whether a name can have no other piece: it is known, or arguments follow it."""
@@ -92,6 +95,12 @@ class CallStarts:
 
     def _with_meant_name(self, piece: dict[str, Any]) -> dict[str, Any]:
         return with_meant_name(piece, self.offered)
+
+
+def check_name(call: Mapping[str, Any]) -> None:
+    """Raises UpstreamError for a call without a name, as for clients of Messages: half a call must not be run."""
+    if "custom" not in call and not (call.get("function") or {}).get("name"):
+        raise UpstreamError("The upstream sent a tool call without a name.")
 
 
 def with_meant_name(call: dict[str, Any], offered: Collection[str]) -> dict[str, Any]:

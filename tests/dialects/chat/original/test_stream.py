@@ -105,7 +105,7 @@ def test_stream_that_ends_is_marked_as_done(has_mark: bool) -> None:
     ("delta", "reason"),
     [
         ({"content": "Hi"}, "stop"),
-        ({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {}}]}, "tool_calls"),
+        ({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "look"}}]}, "tool_calls"),
     ],
 )
 @pytest.mark.covers("Chat clients · a finish_reason in any case")
@@ -629,11 +629,21 @@ def test_call_whose_name_no_tool_has_ends_its_wait_with_the_stream_or_another_ca
     assert "look" in [call["function"].get("name") for call in calls_of(more)]
 
 
-def test_call_that_never_gets_a_name_is_passed_on_at_the_end() -> None:
+@pytest.mark.parametrize("reason", ["tool_calls", "stop", "length"])
+@pytest.mark.parametrize("ending", [DONE, b""])
+def test_call_that_never_gets_a_name_is_a_failure(reason: str, ending: bytes) -> None:
     stream = OriginalStream(WITH_TOOLS, shows_usage=True)
-    told = stream.feed(chunk({"tool_calls": [NAMELESS]}) + chunk({}, "tool_calls") + DONE)
-    assert [call.get("id") for call in calls_of(told)] == ["a", None]
-    assert "".join([call["function"]["arguments"] for call in calls_of(told)]) == "{}"
+    told = stream.feed(chunk({"content": "a"}) + chunk({"tool_calls": [NAMELESS]}) + chunk({}, reason) + ending)
+    told += stream.end()
+    assert calls_of(told) == []
+    assert "without a name" in str(stream.failure)
+    assert b'finish_reason":"' not in told
+
+
+def test_whole_answer_with_a_call_without_a_name_is_a_failure() -> None:
+    choice = {"index": 0, "message": {"tool_calls": [NAMELESS]}, "finish_reason": "tool_calls"}
+    with pytest.raises(UpstreamError, match="without a name"):
+        to_passed_on(orjson.dumps({"choices": [choice]}), WITH_TOOLS)
 
 
 def test_arguments_that_wait_for_a_name_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
