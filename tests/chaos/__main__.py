@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import random
+import signal
 import sys
 import time
 
@@ -37,6 +38,9 @@ def main() -> None:
 
 
 async def run_all(arguments: argparse.Namespace) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C, which ends the processes
     servers = await find_servers()
     if not any("redis" in name.lower() for name in servers):
         say("redis-server is not on the PATH (Debian: apt install redis-server): only the wheel's Valkey is tried")
@@ -73,8 +77,7 @@ async def run(fault: Fault, where: str, server: Server, seed: int, full: bool) -
     except* (Violation, TimeoutError, ChildProcessError) as group:
         found = "FAILED: " + "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
     finally:
-        for name in list(world.workers):
-            await world.dismiss(name)
+        await world.end_workers()
         await world.redis.aclose()
         await upstream.stop()
         await server.stop()

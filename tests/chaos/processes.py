@@ -160,6 +160,11 @@ class Process:
         if self.is_running:
             self.process.send_signal(number)
 
+    async def kill(self) -> None:
+        """End it in any state: a frozen process cannot answer another signal."""
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
     async def ended(self) -> int:
         status = await self.process.wait()
         if self._reader is not None:
@@ -182,22 +187,27 @@ async def start(name: str, command: tuple[str, ...], event: str, variables: Mapp
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *command),
         env={**os.environ, "GATEWAY_LOG_FORMAT": "json", **variables},
+        stdin=asyncio.subprocess.PIPE,  # closes with this process, and a worker ends by that
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 20,
     )
     started = Process(name, process)
     started._reader = asyncio.create_task(started.read(event))
-    async with asyncio.timeout(START_SECONDS):
-        await started.started.wait()
-    if all(line["event"] != event for line in started.lines):
-        raise ChildProcessError(f"{name} ended with status {await started.ended()} before it had started")
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await started.started.wait()
+        if all(line["event"] != event for line in started.lines):
+            raise ChildProcessError(f"{name} ended with status {await started.ended()} before it had started")
+    except BaseException:  # also if it was cancelled: nobody else knows of the process yet
+        await started.kill()
+        raise
     return started
 
 
 async def start_worker(name: str, variables: Mapping[str, str], hours: int = 0) -> Process:
     """`hours`: so far off is its wall clock."""
     command = ("-c", WRONG_CLOCK.format(hours, "workers")) if hours else ("-m", "workers")
-    return await start(name, command, "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
+    return await start(name, (*command, "--child"), "worker_started", {"GATEWAY_WORKER_ADMIN_PORT": "0", **variables})
 
 
 @asynccontextmanager
@@ -216,6 +226,7 @@ async def front_process(variables: Mapping[str, str], hours: int = 0) -> AsyncIt
     try:
         yield process
     finally:
+        process.signal(signal.SIGCONT)
         process.signal(signal.SIGTERM)
         await process.ended()
 

@@ -61,9 +61,11 @@ async def poison(world: World, scale: int) -> str:
                 await world.hire()
 
     undertaker = asyncio.create_task(undertake())
-    await world.ended(batch.id)
-    undertaker.cancel()
-    await asyncio.gather(undertaker, return_exceptions=True)
+    try:
+        await world.ended(batch.id)
+    finally:  # it would start workers that nobody ends
+        undertaker.cancel()
+        await asyncio.gather(undertaker, return_exceptions=True)
     found = await world.check(batch.id, errored=world.upstream.poisonous)
     return f"{found}; exactly {number} errored"
 

@@ -14,6 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ from tests.chaos.processes import Process, Server, start_worker
 from tests.chaos.upstream import Upstream
 
 END_SECONDS = 240.0
+# A worker may wait for its calls for 25 seconds.
+STOP_SECONDS = 40.0
 ALL = 10**9  # more results than any batch has: wait for its end
 TENANT = "default"  # of clients of a front end without keys
 # Keys that are no batch's: they stay, or expire.
@@ -93,11 +96,14 @@ class World:
         """`hours`: so far off is their wall clock."""
         names = [f"w{self._names + index}" for index in range(number)]
         self._names += number
-        started = [
-            start_worker(name, {**self.variables, "GATEWAY_UPSTREAM_URL": self.upstream.url(name), **variables}, hours)
-            for name in names
-        ]
-        self.workers |= zip(names, await asyncio.gather(*started), strict=True)
+
+        async def start(name: str) -> None:
+            own = {**self.variables, "GATEWAY_UPSTREAM_URL": self.upstream.url(name), **variables}
+            self.workers[name] = await start_worker(name, own, hours)
+
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(start(name))
 
     def some_worker(self) -> str:
         return self.chance.choice(sorted(self.workers))
@@ -105,9 +111,8 @@ class World:
     async def kill(self, name: str) -> None:
         """Kill a worker, as the kernel does when memory is short. Its items are called again."""
         self.fault()
-        worker = self.workers.pop(name)
-        worker.signal(signal.SIGKILL)
-        await worker.ended()
+        await self.workers[name].kill()
+        self.workers.pop(name, None)
 
     async def freeze(self, name: str, seconds: float) -> None:
         """Freeze a worker, as a paused virtual machine: its leases pass unnoticed."""
@@ -119,9 +124,23 @@ class World:
 
     async def dismiss(self, name: str) -> int:
         """SIGTERM; its exit status."""
-        worker = self.workers.pop(name)
+        worker = self.workers[name]
         worker.signal(signal.SIGTERM)
-        return await worker.ended()
+        status = await worker.ended()
+        self.workers.pop(name, None)
+        return status
+
+    async def end_workers(self) -> None:
+        """End all workers: gently, then those that do not end, as a frozen one."""
+        for worker in self.workers.values():
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*[worker.ended() for worker in self.workers.values()])
+        for worker in self.workers.values():
+            await worker.kill()
+        self.workers.clear()
 
     def fault(self, workers: int = 1) -> None:
         """Allow further calls for the items in flight of this many workers."""

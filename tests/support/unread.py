@@ -21,6 +21,15 @@ class Unread:
     async def send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
+    async def until_begun(self, seconds: float = 10.0) -> None:
+        """Wait for the first bytes without reading them. Raises TimeoutError."""
+        begun, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self.socket, begun.set)
+        try:
+            await asyncio.wait_for(begun.wait(), seconds)
+        finally:
+            loop.remove_reader(self.socket)
+
     async def until_reset(self, seconds: float = 10.0) -> None:
         """Wait for the reset without reading. Raises TimeoutError."""
         await until_reset([self], seconds)
