@@ -10,6 +10,7 @@ from gateway.access.configured import to_client_keys
 from gateway.access.keys import ClientKeys
 from gateway.access.model_groups import group_scope
 from gateway.access.records import DEPLOYMENT, NANO, Allowance, Budget, KeyRecord, to_dollars
+from gateway.access.reservation import LIMITS
 from gateway.access.roster import check_group, to_roster
 from gateway.access.store import KEY, AccessStore
 from gateway.cli.console import CommandError, Console
@@ -147,7 +148,7 @@ def describe_allowance(allowance: Allowance) -> str:
     units = {"requests": "requests/min", "input_tokens": "input tokens/min", "output_tokens": "output tokens/min"}
     said = [
         f"{value} {units.get(name, 'at a time')}"
-        for name in ("requests", "input_tokens", "output_tokens", "concurrency")
+        for name in LIMITS
         if (value := getattr(allowance.limits, name)) is not None
     ]
     said += [f"{one.described} ({one.time_zone})" for one in allowance.budgets]

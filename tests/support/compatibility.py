@@ -35,9 +35,8 @@ SECTIONS = (
 HEADER = """\
 # Compatibility
 
-What the gateway does, feature by feature, each with the file of a test that shows it: the test is marked with the
-feature's name. Written by `make docs`; `make check` fails if it is out of date. `GET /status` on the admin listener has
-the sums.
+The features of the gateway, each with the file of a test that shows it: the test is marked with the feature's name.
+Written by `make docs`; `make check` fails if it is out of date. `GET /status` on the admin listener has the sums.
 
 {sums}
 

@@ -28,9 +28,9 @@ INTRODUCTION = """# Conversion of each field
 <!-- Written by `make docs` from the tests; edit tests/support/conversion_rows.py instead. -->
 
 A client speaks Anthropic's Messages API; the upstream speaks chat completions, either OpenRouter's or the strict form
-of other servers ("strict" below). Each line names what is sent, what it becomes and the tests that hold the line true.
+of other servers ("strict" below). Each line shows the sent field, its conversion and the tests that prove the line.
 
-What cannot be carried over is refused with a message that names the field, done by the gateway instead, or noted in the
+A field that cannot be converted is refused with a message that names it, handled by the gateway itself, or noted in the
 `x-gateway-ignored` header. Nothing is dropped in silence.
 """
 

@@ -40,50 +40,53 @@ INTRODUCTION = """# Upstreams
 
 <!-- Written by `make docs` from the tables of vendors and the tests of real and simulated servers. -->
 
-Dragoman sends OpenAI's chat completions to most upstreams, and knows in which details these servers differ. It goes by
-the host of `GATEWAY_UPSTREAM_URL`; an unknown server is looked at when the gateway starts: its list of models, its
-`server` header and a few paths that need no key. `GATEWAY_UPSTREAM_FLAVOR` names one outright, by the name in brackets
-below. A server that stays unknown is sent strict chat completions.
+Dragoman sends OpenAI's chat completions to most upstreams, adapted to the differences of these servers. It recognises a
+server by the host of `GATEWAY_UPSTREAM_URL`, or at the start of the gateway by its list of models, its `server` header
+and a few paths that need no key. `GATEWAY_UPSTREAM_FLAVOR` sets the server, by the name in brackets below. Unknown
+servers get strict chat completions.
 
 ## Dialects
 
-`GATEWAY_DIALECT` says what is spoken to the upstream. `chat` converts to chat completions at `<url>/chat/completions`.
-`messages` is for servers that speak Anthropic's Messages at `<url>/messages`: they get the client's bytes with the
-model's name replaced, its `anthropic-*` headers, and the operator's key; their answers, streams and errors come back in
-their own words, and they validate the request. `auto` is `messages` for Anthropic's API, for addresses with a part
-`/anthropic` (as Azure, Bedrock, DeepSeek, Z.ai, Moonshot, Qwen and MiniMax have them) and for Claude on OpenRouter,
-`responses` for OpenAI's models from GPT-5.4 on at OpenAI and Azure, which refuse tools on chat unless reasoning is off,
-and `chat` elsewhere: most compatible servers drop more of a Messages request than the conversion does.
+`GATEWAY_DIALECT` sets the API that is used with the upstream. `chat` converts to chat completions at
+`<url>/chat/completions`. `messages` is for servers that speak Anthropic's Messages at `<url>/messages`: they get the
+client's bytes with the model's name replaced, its `anthropic-*` headers, and the operator's key; their answers, streams
+and errors are returned unchanged, and they validate the request. `auto` is `messages` for Anthropic's API, for
+addresses with a part `/anthropic` (as at Azure, Bedrock, DeepSeek, Z.ai, Moonshot, Qwen and MiniMax) and for Claude on
+OpenRouter; `responses` for OpenAI's models from GPT-5.4 on at OpenAI and Azure, which refuse tools on chat unless
+reasoning is off; and `chat` elsewhere, since most compatible servers drop more of a Messages request than the
+conversion does.
 
-Streams of servers that speak Messages are passed on as they are while clients can read them. Corrected are content
+Streams of servers that speak Messages are passed on unchanged if clients can read them. The gateway corrects content
 blocks that overlap, skip an index, or lack their start or end; a thinking block without a signature; a missing stop
-reason or `message_stop`; an `end_turn` beside a tool call or a named stop sequence; and, of other models than Claude,
-arguments of calls that are nearly JSON. A call that was cut ends in null and never in `tool_use`, as on chat. Claude's
-streams leave its arguments unfinished, as they came; in JSON, threads and batches they end in null too.
+reason or `message_stop`; an `end_turn` beside a tool call or a named stop sequence; and, except for Claude, call
+arguments that are nearly JSON. If a call was truncated, its arguments end in null, and the stop reason is never
+`tool_use`, as on chat. Claude's streams keep unfinished arguments as they came; in JSON, threads and batches these end
+in null too.
 
 `responses` sends OpenAI's Responses at `<url>/responses`, stateless (`store: false`). The model's encrypted reasoning
 travels in the signatures of the client's thinking blocks, and goes back in front of the calls that it led to.
 
-What is left out for such a server: `anthropic-organization-id`, `anthropic-workspace-id` and
+Servers that speak Messages do not get `anthropic-organization-id`, `anthropic-workspace-id` and
 `anthropic-user-profile-id`, which choose the account that pays; extension objects (`openai`, `openrouter`, `upstream`);
-Claude Code's billing header, except for Anthropic's API; and thinking that another model signed. All but the headers
-is noted in `x-gateway-ignored`.
+Claude Code's billing header, except for Anthropic's API; and thinking that another model signed. All of these except
+the headers are noted in `x-gateway-ignored`.
 
-## What an upstream refuses
+## Refusals
 
-A refusal is read wherever its words stand, and answered by a second try without what was refused: a field, words of a
-JSON schema, an image for a text model, a system message in the middle, too high a `max_tokens`. A request costs at most
-two more calls. `x-gateway-ignored` lists what was changed. What helped is remembered for this server and model for
-a day, in all processes that share a Redis, so that later requests are right at once. A refusal that a server reports as
-its own failure (500) is a 400 for the client, is not repeated, and does not count against the upstream.
+When an upstream refuses part of a request, the gateway reads the refusal and tries again without that part: a field,
+words of a JSON schema, an image for a text model, a system message in the middle, or too high a `max_tokens`. A request
+costs at most two more calls, and `x-gateway-ignored` lists the changes. A change that helped is remembered for this
+server and model for a day, in all processes that share a Redis, so that later requests succeed at once. A refusal that
+a server reports as its own failure (500) is a 400 for the client, is not repeated, and does not count against the
+upstream.
 
-## What this page rests on
+## Sources
 
-Servers of your own were tried themselves, where the table at the end has a column for them. Hosted APIs were not
-called: what is known of them comes from their documentation, their client packages and their users' reports. The
-simulator plays them by rows of its own, which refuse what these servers refuse, and
-`tests/e2e/test_simulated_vendors.py` holds thirteen conversations with each, as JSON and streamed. It speaks Messages
-and Responses as well, where these servers do: `dragoman dev` asks it by chat unless `GATEWAY_DIALECT` is set.
+Local servers were tested themselves; the table at the end has a column for each. Hosted APIs were not called: the facts
+about them come from their documentation, their client packages and their users' reports. The simulator plays them by
+separate rows, which refuse what these servers refuse, and `tests/e2e/test_simulated_vendors.py` holds thirteen
+conversations with each, as JSON and streamed. It also speaks Messages and Responses, like these servers: `dragoman dev`
+uses chat with it unless `GATEWAY_DIALECT` is set.
 
 """
 
