@@ -7,10 +7,8 @@ left out. `--limit N` exits with status 1 above N findings in 10,000 words.
 import argparse
 import ast
 import inspect
-import io
 import re
 import sys
-import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +80,13 @@ OPENING = re.compile(
 # In lower case: without regard to case, every alternative would be tried at every word.
 PATTERN = re.compile(r"\b(?:" + "|".join(WORDING) + r")\b")
 
+# A Python string, in which `#` begins no comment, or a comment. `tokenize` takes fifteen times as long.
+STRING_OR_COMMENT = re.compile(
+    r'''"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:\\.|[^"\\\n])*"|'''
+    r"""'''(?:[^'\\]|\\.|'(?!''))*'''|'(?:\\.|[^'\\\n])*'|(?P<comment>#[^\n]*)""",
+    re.DOTALL,
+)
+
 
 def python_texts(source: str, with_messages: bool = False) -> Iterator[tuple[int, str, bool]]:
     """Yield line, text and whether it is a docstring, of each docstring and comment, and of messages if asked.
@@ -96,9 +101,10 @@ def python_texts(source: str, with_messages: bool = False) -> Iterator[tuple[int
                 yield constant.lineno, inspect.cleandoc(text), True
             case ast.Constant(value=str(text)) if with_messages and text.count(" ") >= 3 and node not in docstrings:
                 yield node.lineno, text, False
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith("# noqa"):
-            yield token.start[0], token.string.lstrip("# "), False
+    for match in STRING_OR_COMMENT.finditer(source):
+        comment = match["comment"]
+        if comment and not comment.startswith("# noqa"):
+            yield source.count("\n", 0, match.start()) + 1, comment.lstrip("# "), False
 
 
 def comment_texts(source: str, mark: str) -> Iterator[tuple[int, str, bool]]:

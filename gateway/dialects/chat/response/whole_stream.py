@@ -38,6 +38,8 @@ class WholeText:
 
 def to_whole_text(piece: bytes, reply: Reply) -> WholeText | None:
     """Return the answer of a whole stream of text; None for any other, and for text that a filter may change."""
+    while piece.startswith(b":") and piece.find(b"\n") == piece.find(END):  # a comment
+        piece = piece[piece.find(END) + len(END) :]
     whole = _read_whole(piece)
     if whole is None or not whole.text or whole.text.isspace():
         return None
@@ -72,7 +74,7 @@ def _read_whole(piece: bytes) -> WholeText | None:
             reason = choice.get("finish_reason")
             if text:
                 texts.append(text)
-                place = _take_run(event, events, place, texts)
+                place = _take_run(piece, events, place, texts)
         elif not chunk.get("usage"):
             return None
         if place == len(events):
@@ -84,12 +86,13 @@ def _read_whole(piece: bytes) -> WholeText | None:
 
 
 def _events_of(piece: bytes) -> list[bytes] | None:
-    """Return the data of a whole stream's events, without the mark at the end; comments may stand in front."""
-    if not piece.endswith(LAST) or CR in piece:
+    """Return the data of a whole stream's events, without the mark at the end."""
+    if not (piece.startswith(DATA) and piece.endswith(LAST)) or CR in piece:
         return None
-    while piece.startswith(b":") and piece.find(b"\n") == piece.find(END):
-        piece = piece[piece.find(END) + len(END) :]
-    return piece[DATA_SIZE : -len(LAST)].split(BETWEEN) if piece.startswith(DATA) else None
+    events = piece.split(BETWEEN)
+    events.pop()
+    events[0] = events[0][DATA_SIZE:]
+    return events
 
 
 def _parsed(event: bytes) -> dict[str, Any] | None:
@@ -112,31 +115,32 @@ def _text_of(choices: Any) -> str | None:
         return None
     if not isinstance(reason, str) and (reason or choice.get("native_finish_reason")):
         return None
-    others = delta.keys() - TEXT_FIELDS
-    if others and any(delta[name] is not None for name in others):
+    if not delta.keys() <= TEXT_FIELDS and any(delta[name] is not None for name in delta.keys() - TEXT_FIELDS):
         return None
     text = delta.get("content") or ""
     return text if isinstance(text, str) else None
 
 
-def _take_run(event: bytes, events: list[bytes], place: int, texts: list[str]) -> int:
-    """Take the texts of the events from `place` on that differ from this one in nothing else; return where they end."""
-    frame = frame_of(event, TEXT_KEY, texts[-1])
+def _take_run(piece: bytes, events: list[bytes], place: int, texts: list[str]) -> int:
+    """Take the texts of the events from `place` on that differ from the one before in nothing else.
+
+    Returns where they end.
+    """
+    frame = frame_of(events[place - 1], TEXT_KEY, texts[-1])
     if frame is None:
         return place
     before, after = frame
     end = len(events)
     while end > place and not events[end - 1].endswith(after):
         end -= 1
-    if end == place:
+    if end == place or not events[place].startswith(before):
         return place
-    begin, behind = len(before), -len(after)
-    run = events[place:end]
-    strings = list(map(itemgetter(slice(begin, behind)), run))
+    strings = list(map(itemgetter(slice(len(before), -len(after))), events[place:end]))
     # Their frames are compared all at once. A quote would end one of the strings, and make it two.
+    start = DATA_SIZE + sum(map(len, events[:place])) + place * len(BETWEEN) + len(before)
+    if not piece.startswith((after + BETWEEN + before).join(strings), start):
+        return place
     try:
-        if b"".join((before, (after + before).join(strings), after)) != b"".join(run):
-            return place
         found = orjson.loads(b'["%b"]' % b'","'.join(strings))
     except orjson.JSONDecodeError:
         return place
