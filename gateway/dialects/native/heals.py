@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import orjson
 
+from gateway.dialects import spans
 from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.refusals import asked_for
@@ -48,7 +49,7 @@ def to_healed(body: bytes, error: GatewayError) -> Healed | None:
     for adaptation in asked_for(error, seen):
         changed, notes = _changed(request, adaptation)
         if changed is not request:
-            return Healed(orjson.dumps(changed), adaptation, notes)
+            return Healed(_rewritten(body, request, changed), adaptation, notes)
     return None
 
 
@@ -62,7 +63,7 @@ def to_adapted(body: bytes, adaptations: Iterable[Adaptation]) -> tuple[bytes, t
     for adaptation in wanted:
         request, more = _changed(request, adaptation)
         notes += more
-    return (body if request is told else orjson.dumps(request)), tuple(notes)
+    return (body if request is told else _rewritten(body, told, request)), tuple(notes)
 
 
 def _changed(request: dict[str, Any], adaptation: Adaptation) -> tuple[dict[str, Any], tuple[Note, ...]]:
@@ -74,6 +75,20 @@ def _changed(request: dict[str, Any], adaptation: Adaptation) -> tuple[dict[str,
     seen = _to_chat(request)
     changed, notes = apply(adaptation, cast(ChatRequest, seen))
     return (request, ()) if changed is seen else (_written_back(request, seen, changed), notes)
+
+
+def _rewritten(body: bytes, request: Mapping[str, Any], changed: Mapping[str, Any]) -> bytes:
+    """Return the body with its changed members; the others keep their bytes, such as integers of any width."""
+    kept = []
+    for member in spans.members(body, request):
+        name = orjson.loads(member.key)
+        if name in changed and changed[name] is request[name]:
+            kept.append(body[member.start : member.end])
+        elif name in changed:
+            kept.append(body[member.start : member.value] + orjson.dumps(changed[name]))
+    added = changed.keys() - request.keys()
+    kept += [orjson.dumps(name) + b":" + orjson.dumps(changed[name]) for name in sorted(added)]
+    return b"{" + b",".join(kept) + b"}"
 
 
 def _to_chat(request: Mapping[str, Any]) -> Body:

@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from gateway.dialects.base import Prepared
+from gateway.dialects.native.heals import to_adapted
+from gateway.upstream.vendors.adaptation import Adaptation
 from tests.dialects.native.test_dialect import ANTHROPIC, ASKING, dialect, prompt_of, route_to, sent
 
 Json = dict[str, Any]
@@ -73,6 +75,17 @@ def test_later_requests_avoid_what_was_refused(name: str) -> None:
     other = prompt_of(system="x")
     untouched = dialect().prepare(other, LOCAL, replace(ASKING, adaptations=first.healed))
     assert untouched.body == dialect().prepare(other, LOCAL, ASKING).body
+
+
+def test_members_beside_the_refused_one_keep_their_bytes() -> None:
+    wide = (
+        b'[{"role":"user","content":"hi"},{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n",'
+        b'"input":{"id":123456789012345678901234567890,"text":"\\u00e9"}}]}]'
+    )
+    body = b'{"messages": %b, "top_k":3, "max_tokens":9}' % wide
+    drop = Adaptation("drop_fields", ("top_k",))
+    assert to_adapted(body, [drop])[0] == b'{"messages": %b,"max_tokens":9}' % wide
+    assert to_adapted(body, [Adaptation("drop_fields", ("top_p",))])[0] is body
 
 
 @pytest.mark.parametrize("name", CASES)
