@@ -1,10 +1,10 @@
-"""Measures the gateway side by side with other proxies, in one run on one machine: `python -m bench`.
+"""Measure the gateway beside other proxies, in one run on one machine: `python -m bench`.
 
-    compare   what a request and a streamed delta cost, in CPU, latency and memory, and the goals set for them
-    streams   ten thousand streams at once, each looked at for deltas that belong to another
+    compare   cost of a request and of a streamed delta in CPU, latency and memory, and the goals for them
+    streams   ten thousand streams at once, each checked for deltas that belong to another
     sweep     the same figures over request sizes, numbers of streams and of connections; `plots` draws them
-    limits    what limits and budgets of keys cost
-    show      the tables of a run that was stored
+    limits    cost of limits and budgets of keys
+    show      the tables of a stored run
 
-No part of the installed gateway. Figures of different runs are not to be compared: the ratios within one are.
+Not part of the installed gateway. Do not compare figures of different runs; compare the ratios within one run.
 """

@@ -1,9 +1,9 @@
-"""The yardstick: an aiohttp server that forwards every request with an aiohttp client and converts nothing.
+"""The baseline: an aiohttp server that forwards every request with an aiohttp client and converts nothing.
 
     python -m bench.bare PORT UPSTREAM_URL
 
-A body goes up and an answer comes down as bytes; a streamed answer is written on as it is read. What a gateway adds by
-validating, converting, logging and counting shows in its ratio to this. Runs on asyncio's own loop.
+Bodies and answers are forwarded as bytes, and a streamed answer is written as it is read. The ratio of a gateway to
+this baseline shows the cost of validating, converting, logging and counting. Runs on asyncio's own loop.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Benefit of the prompt cache: a hit beside a miss at a stated latency of the upstream, and beside bare forwarding.
+"""Benefit of the prompt cache: a hit compared with a miss at a given latency of the upstream, and with bare forwarding.
 
-One gateway with an embedded Redis is asked in three ways: with `use`, so that all but the first request are hits; with
-`refresh`, so that all are misses that are stored; and without the header, which shows what a cache costs those who do
-not ask for it. CPU is that of the gateway and its Redis together. Hit and miss are compared on a few connections, so
-that no request waits for another.
+One gateway with an embedded Redis is used in three ways: with `use`, where all but the first request are hits; with
+`refresh`, where all are misses that are stored; and without the header, which shows the cost of a cache for requests
+that do not use it. CPU is that of the gateway and its Redis together. Hits and misses are compared on a few
+connections, so that no request waits for another.
 """
 
 import http.client

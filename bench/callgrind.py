@@ -1,7 +1,7 @@
-"""Counting machine instructions with valgrind's callgrind: repeatable figures on a busy machine.
+"""Count machine instructions with valgrind's callgrind, which is repeatable on a busy machine.
 
-Instructions leave out the kernel's work, waits and caches; but a change of one in a hundred, which no clock on a shared
-machine shows, is plain to see.
+Instruction counts leave out the kernel's work, waits and caches. But they show a change of 1 %, which no clock on a
+shared machine can.
 """
 
 import shlex

@@ -1,7 +1,7 @@
-"""One interleaved run: every target does a case, then the next case, round after round.
+"""One interleaved run: every target runs a case, then the next case, round after round.
 
-So a noisy neighbour hits all alike, and the ratios hold where the figures themselves do not. What takes turns is also
-in another order each round, so that no target always follows the same one.
+So other load on the machine affects all targets alike, and ratios are stable even where figures are not. The order of
+targets changes with each round, so that no target always follows the same one.
 """
 
 import time

@@ -1,8 +1,7 @@
-"""Cost of open consoles: the CPU of a front end and its Redis with several of them open, and without.
+"""Cost of open consoles: CPU of a front end and its Redis with and without several viewers.
 
-Clients send more requests a second than a console lists, so each viewer gets all the rows that it can. The requests are
-the same with and without viewers; the difference is what the viewers cost, as a share of one core, which live traffic
-fills before a front end is full.
+Clients send more requests a second than a console lists, so each viewer gets the maximum number of rows. The requests
+are the same with and without viewers; the difference is the cost of the viewers, as a share of one core.
 """
 
 import http.client

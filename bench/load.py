@@ -1,4 +1,4 @@
-"""Running the load generator, and what it says."""
+"""Run the load generator, and read its report."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The load generator's own words. Times are in microseconds, -1 where nothing was measured."""
+    """Report of the load generator. Times are in microseconds, -1 if nothing was measured."""
 
     answers: int
     bad: int
@@ -81,7 +81,7 @@ class Report:
 
     @property
     def sound(self) -> bool:
-        """Whether something was answered, and nothing badly: only then are the other figures worth a look."""
+        """Return True if there were answers and all of them were sound; otherwise the other figures are useless."""
         return self.bad == 0 and self.foreign == 0 and (self.answers > 0 or self.deltas > 0)
 
 

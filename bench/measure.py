@@ -1,6 +1,6 @@
-"""Figures of processes by Linux: descendants, memory, open files, and the machine they ran on.
+"""Figures of processes as Linux reports them: descendants, memory, open files, and the machine.
 
-CPU is read by the load generator itself, at the first and the last counted moment.
+The load generator itself reads CPU times, at the start and the end of the counted time.
 """
 
 import os
@@ -21,7 +21,7 @@ PACKAGES = ("aiohttp", "httptools", "hiredis", "orjson", "pydantic", "redis", "s
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Place and time of a run, without which its figures have no meaning."""
+    """Place and time of a run. Its figures are only meaningful together with these."""
 
     date: str
     commit: str

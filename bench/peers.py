@@ -95,7 +95,7 @@ def _ccr(script: Path) -> Recipe:
 
 
 def _smg(executable: Path) -> Recipe:
-    """A router of inference servers, written in Rust. It passes Messages on, parsed and written again."""
+    """A router of inference servers, written in Rust. It parses Messages and writes them again, without conversion."""
     choices = "--backend anthropic --policy passthrough --history-backend none --log-level error"
     off = "--disable-health-check --disable-retries --disable-circuit-breaker"
     # A base URL without the version, and its own port for metrics, which several of them would share.

@@ -1,6 +1,5 @@
-"""The gateway without observers: `python -m bench.quiet serve` writes no log line for an exchange, counts no metrics of
-it, and keeps no row for the console. The difference to `dragoman serve` is what these cost.
-"""
+"""The gateway without observers: `python -m bench.quiet serve` writes no log line, counts no metrics and keeps no
+console row for an exchange. The difference to `dragoman serve` is the cost of these."""
 
 from gateway.__main__ import main
 from gateway.exchange.exchange import Exchange

@@ -1,4 +1,4 @@
-"""A comparison as Markdown tables that can be read as they are: who costs what, and which goals are met."""
+"""A comparison as readable Markdown tables: the cost of each target, and the goals that are met."""
 
 from collections.abc import Sequence
 from math import isnan

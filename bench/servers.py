@@ -1,7 +1,7 @@
-"""Instructions of an HTTP server alone: aiohttp's, and the least that Python code on httptools takes.
+"""Instructions of an HTTP server alone: aiohttp's, and minimal Python code on httptools.
 
-Both read a small request and answer at once with the same bytes. The difference is the most that a server protocol of
-our own could save of a request. Run as a program (`python -m bench.servers aiohttp|httptools PORT`) it serves.
+Both read a small request and answer at once with the same bytes. The difference is the most that an own server protocol
+could save per request. Run as a program (`python -m bench.servers aiohttp|httptools PORT`) it serves.
 """
 
 import asyncio

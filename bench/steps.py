@@ -1,4 +1,4 @@
-"""Instructions of the steps of one request: the gateway's own functions, each called alone again and again.
+"""Instructions of the steps of one request: the gateway's own functions, each called repeatedly by itself.
 
 Run as a program under callgrind (`python -m bench.steps BODY FILE`) it prints JSON; `steps_of` runs it so.
 """

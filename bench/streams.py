@@ -1,9 +1,9 @@
-"""Thousands of streams at once: does each get its own deltas, all of them, in order, and is all given back after?
+"""Thousands of streams at once: each must get its own deltas, complete and in order, and all memory must be freed.
 
-Every request carries its own mark, which the upstream stand-in puts into each delta of the answer and which the load
-generator looks for. First all streams run to their end; then as many are opened again and their clients leave in the
-middle. After each, the proxy's open files must come back to what they were. A proxy needs two files per stream: where
-the limit on open files is too low for one process, several share the streams.
+Every request has its own mark, which the simulated upstream puts into each delta of the answer, and which the load
+generator checks. First all streams run to their end. Then as many are opened again, and their clients leave halfway.
+After each phase, the proxy's open files must return to the earlier number. A proxy needs two files per stream; if the
+limit on open files is too low for one process, several share the streams.
 """
 
 import time

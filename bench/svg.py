@@ -1,4 +1,4 @@
-"""A line chart as SVG: axes that are linear or logarithmic, a grid, a legend. No more, so no library for it."""
+"""A line chart as SVG: linear or logarithmic axes, a grid and a legend. This is too little for a library."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Budget alerts: a log line, a metric and a webhook call for each crossed threshold, once over all processes.
 
-Each threshold is crossed by one settlement, whose script returns the sums before and after it. So only the process that
+Each threshold is crossed by one settlement: its script returns the sums before and after it. So only the process that
 sent this settlement sees the crossing.
 """
 

@@ -12,7 +12,7 @@ KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 class Keyring:
     """Signing keys by id, in configured order: the first one signs, all verify.
 
-    `tenant` is part of what is signed. It is empty until `of_tenant` sets it; only then may the keys sign.
+    `tenant` is part of the signed text. It is empty until `of_tenant` sets it; only then may the keys sign.
     """
 
     keys: tuple[tuple[str, bytes], ...] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Money that may be spent while Redis is unavailable: a small part of what each budget had left before.
+"""Money that may be spent while Redis is unavailable: a small part of the amount that each budget had left.
 
 Each process has a pot for each budget: 5 % of the remaining amount, at most a configured sum, divided by the number of
 processes. So an outage neither stops every client under a budget nor removes all limits. The spending is recorded when

@@ -24,7 +24,7 @@ NESTING = 3
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Rooms that may import what lies in lower layers, and one another unless they are `apart`."""
+    """Rooms that may import from lower layers, and from one another unless they are `apart`."""
 
     name: str
     rooms: frozenset[str]
@@ -154,7 +154,7 @@ def is_under(name: str, room: str) -> bool:
 
 
 def place_of(name: str) -> tuple[int, str] | None:
-    """Index of the layer, 0 at the top, and the room. The room `gateway` is its __init__, not what lies under it."""
+    """Return the index of the layer, 0 at the top, and the room. The room `gateway` is only its __init__."""
     rooms = [(len(room), index, room) for index, layer in enumerate(LAYERS) for room in layer.rooms]
     found = [(length, index, room) for length, index, room in rooms if is_under(name, room)]
     if not found:
@@ -174,7 +174,7 @@ def is_pure(name: str) -> bool:
 
 
 def imports_of(module: Module, known: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """Line and full name of every imported module; `from package import submodule` names the submodule."""
+    """Yield line and full name of every imported module; `from package import submodule` names the submodule."""
     for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -189,7 +189,7 @@ def internal_imports_of(module: Module, known: frozenset[str]) -> Iterator[tuple
 
 
 def dotted_name(node: ast.expr) -> str:
-    """Names and attributes as written, and calls without arguments; `…` for any other expression."""
+    """Return names and attributes as written, and calls without arguments; `…` for any other expression."""
     match node:
         case ast.Name(id=name):
             return name
@@ -234,7 +234,7 @@ def keeps_the_bans(module: Module, known: frozenset[str]) -> Iterator[Finding]:
 
 
 def is_pure_where_it_must_be(module: Module, known: frozenset[str]) -> Iterator[Finding]:
-    """Importing `a.b` runs `a/__init__.py` first, so the __init__ above a pure module must be as pure as it."""
+    """Importing `a.b` first runs `a/__init__.py`, so the __init__ above a pure module must be pure too."""
     above_pure = module.is_package and any(is_pure(name) and is_under(name, module.name) for name in known)
     if not (is_pure(module.name) or above_pure):
         return
@@ -278,7 +278,7 @@ def find_cycle(modules: dict[str, Module]) -> list[str] | None:
 
 
 def repeated_class_names(modules: dict[str, Module]) -> list[str]:
-    """Class names that more than one place defines, so that searching for one finds the other."""
+    """Return class names with more than one definition, for which a search finds the wrong one."""
     places: dict[str, list[str]] = {}
     for module in modules.values():
         for node in module.nodes:
@@ -351,7 +351,7 @@ def is_dropped_by(parent: ast.AST) -> bool:
 
 
 def task_groups_of(module: Module) -> Iterator[str]:
-    """The names, as written, that are known to hold a TaskGroup, which owns the tasks it makes."""
+    """Return the names that are known to hold a TaskGroup, which owns the tasks that it creates."""
     for node in module.nodes:
         match node:
             case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if makes_a_group(value):
@@ -395,7 +395,7 @@ def functions_are_short(module: Module, known: frozenset[str]) -> Iterator[Findi
 
 
 def length_of(function: Function) -> int:
-    """Lines from `def` to the end, without the docstring."""
+    """Return the lines from `def` to the end, without the docstring."""
     lines = (function.end_lineno or function.lineno) - function.lineno + 1
     match function.body[0]:
         case ast.Expr(value=ast.Constant(value=str())) as docstring:
@@ -415,7 +415,7 @@ def functions_are_flat(module: Module, known: frozenset[str]) -> Iterator[Findin
 
 
 def depth_of(body: list[ast.stmt]) -> int:
-    """Blocks inside one another: if, for, while, with, try, match. A function or class in it is counted on its own."""
+    """Return the nesting of if, for, while, with, try and match. An inner function or class is counted separately."""
     return max((depth_of_statement(statement) for statement in body), default=0)
 
 

@@ -1,4 +1,4 @@
-"""Requests to validate, as small as they can be, and their outcome."""
+"""Minimal requests for validation, and checks of their outcome."""
 
 import copy
 from typing import Any
@@ -24,7 +24,7 @@ def check_unchanged(fields: Any, version: str = OLD, betas: frozenset[str] = fro
 
 
 def refusal(fields: Any, version: str = OLD, betas: frozenset[str] = frozenset()) -> str:
-    """The message with which a request is refused."""
+    """Return the message with which a request is refused."""
     with pytest.raises(InvalidRequest) as raised:
         check(fields, version, betas)
     return raised.value.message
@@ -42,13 +42,13 @@ WEBP = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCd"
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """A valid request with some top-level fields changed, added, or taken away (ABSENT)."""
+    """Return a valid request with some top-level fields changed, added, or removed (ABSENT)."""
     fields: dict[str, Any] = {"model": "m", "max_tokens": 100, "messages": [user("hello")], **changes}
     return {name: value for name, value in fields.items() if value is not ABSENT}
 
 
 def user(*blocks: Any) -> dict[str, Any]:
-    """A user's message: of one string, or of blocks, where a string among several is a text block."""
+    """Return a user's message: one string, or blocks, where a string among several is a text block."""
     return {"role": "user", "content": _content(blocks)}
 
 

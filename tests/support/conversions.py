@@ -1,4 +1,4 @@
-"""Shared parts of the tests of request conversion: targets, one keyring, and a request in its shortest form."""
+"""Shared parts of the tests of request conversion: targets, a keyring, and a minimal request."""
 
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ HELLO = {"role": "user", "content": "Hello"}
 
 
 def convert(target: Target = DEEPSEEK, *, is_checked: bool = True, **fields: Any) -> Conversion:
-    """Convert a request of these fields; by default one that the gateway's door lets in."""
+    """Convert a request with these fields; by default a validated one."""
     request = {"model": "any", "max_tokens": 100, "messages": [HELLO], **fields}
     if is_checked:
         check_messages_request(request, version="2023-06-01", betas=frozenset())

@@ -1,4 +1,4 @@
-"""Small damage to JSON values, to bytes and to streams: each as a pure function of a source of random numbers."""
+"""Small damage to JSON values, bytes and streams: pure functions of a source of random numbers."""
 
 from collections.abc import Sequence
 from random import Random
@@ -31,14 +31,14 @@ DESCENT = 0.75
 
 
 class Mutator:
-    """`donors` are whole values. Their parts are put where they do not belong."""
+    """Damage to JSON values. `donors`: whole values, parts of which are inserted in wrong places."""
 
     def __init__(self, donors: Sequence[Json]) -> None:
         self._parts = [part for donor in donors for part in parts_of(donor)]
         self._keys = sorted({key for part in self._parts if isinstance(part, dict) for key in part})
 
     def mutate(self, value: Json, random: Random, times: int) -> Json:
-        """A copy with as many changes."""
+        """Return a copy with this many changes."""
         holder = [orjson.loads(orjson.dumps(value))]
         for _ in range(times):
             self._change(holder, random)
@@ -73,7 +73,7 @@ class Mutator:
 
 
 def _copy(value: Json) -> Json:
-    """No two places share a part, so that a change in one is none in the other."""
+    """Return a copy in which no two places share a part, so that each change affects one place."""
     return orjson.loads(orjson.dumps(value)) if isinstance(value, dict | list) else value
 
 
@@ -83,7 +83,7 @@ def parts_of(value: Json) -> list[Json]:
 
 
 def damaged(source: bytes, random: Random, times: int) -> bytes:
-    """Bytes changed, taken out, put in or said twice."""
+    """Return bytes with some of them changed, removed, inserted or repeated."""
     data = bytearray(source)
     for _ in range(times):
         place = random.randrange(len(data) + 1)
@@ -103,7 +103,7 @@ def damaged(source: bytes, random: Random, times: int) -> bytes:
 
 
 def pieces_of(stream: bytes, random: Random) -> list[bytes]:
-    """Cut a stream as a network might: whole, byte by byte, or anywhere."""
+    """Cut a stream as a network might: whole, byte by byte, or at random places."""
     if not stream or random.random() < 0.3:
         return [stream]
     if random.random() < 0.05:

@@ -1,4 +1,4 @@
-"""A process without file descriptors to spare."""
+"""Exhaustion of a process's file descriptors."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
-    """Let no further file be opened until the context ends; open ones stay."""
+    """Prevent further files from being opened in this context; open ones stay."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest_free)

@@ -36,7 +36,7 @@ def messages_table() -> str:
 
 
 def messages_of(module: Module) -> Iterator[tuple[int, str, str]]:
-    """The messages that a module raises, but those of requests that are invalid, which are as many as fields."""
+    """Yield the messages that a module raises, except those of invalid requests, of which there is one per field."""
     constants = {
         target.id: node.value
         for node in module.tree.body
@@ -56,7 +56,7 @@ def messages_of(module: Module) -> Iterator[tuple[int, str, str]]:
 
 
 def to_text(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
-    """A message with `…` for what differs; None if it comes from elsewhere."""
+    """Return a message with `…` for its variable parts; None if its text is not in the source."""
     match node:
         case ast.Constant(value=str() as text):
             return text
@@ -70,7 +70,7 @@ def to_text(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
 
 
 def page(text: str) -> str:
-    """The page with its two tables as the source has them."""
+    """Return the page with its two tables updated from the source."""
     for head, table in ((CAUSES_HEAD, causes_table()), (MESSAGES_HEAD, messages_table())):
         before, _, rest = text.partition(head)
         after = rest.partition("\n\n")[2]

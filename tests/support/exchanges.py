@@ -1,4 +1,4 @@
-"""An exchange with the chat dialect, for tests that need no front end around it."""
+"""Exchanges with the chat dialect, for tests without a front end."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class ScriptedAnswer:
 
 @dataclass(slots=True)
 class ScriptedClient:
-    """Answers each call with the next scripted answer, or raises the next scripted error, and keeps the calls."""
+    """Client that answers each call with the next scripted answer or error, and records the calls."""
 
     script: list[ScriptedAnswer | GatewayError]
     calls: list[Call] = field(default_factory=list)

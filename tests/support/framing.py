@@ -1,7 +1,7 @@
-"""Odd HTTP: framing, pipelining, header bytes. What a front end answers to each, and what must hold for any bytes.
+"""Odd HTTP: framing, pipelining and header bytes, with the expected replies, and invariants for any bytes.
 
-The expectations are those of the bare gateway. Behind a proxy, which may refuse more and repair some, only the
-invariants hold (`check_invariants`).
+The expectations apply to the gateway without a proxy. Behind a proxy, which may refuse more and repair some requests,
+only the invariants apply (`check_invariants`).
 """
 
 from collections.abc import Mapping

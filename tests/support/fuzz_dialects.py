@@ -1,7 +1,8 @@
-"""One conversation through chat, native and Responses: the same message out and the same prompt up, or a note.
+"""One conversation through chat, native and Responses: the same message for the client and the same prompt for the
+upstream, or a note.
 
-An answer is generated once and written in the three forms, a request is converted to them and read back from each. For
-a client that speaks chat the answers are the same as well, passed on or converted.
+An answer is generated once and written in the three forms. A request is converted to them and read back from each. For
+a client that speaks chat, the answers are also the same, passed through or converted.
 """
 
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def fuzz_dialects(random: Random) -> str:
 
 
 def text_of(random: Random) -> str:
-    """Text that is no white space at its ends, which chat upstreams add and lose."""
+    """Return text without white space at its ends, which chat upstreams add and lose."""
     return "A" + "".join(random.choices(WORDS, k=random.randrange(6))) + "z"
 
 
@@ -79,7 +80,7 @@ def to_input(random: Random) -> dict[str, Any]:
 
 
 def to_answer(random: Random) -> dict[str, Any]:
-    """Blocks in the order in which every dialect has them: thinking, text, calls."""
+    """Return blocks in the order that every dialect has: thinking, text, calls."""
     content: list[dict[str, Any]] = []
     if random.random() < 0.3:
         content.append({"type": "thinking", "thinking": text_of(random), "signature": ""})
@@ -104,7 +105,7 @@ def to_answer(random: Random) -> dict[str, Any]:
 
 
 def streamed_by(name: str, prepared: Prepared, answer: dict[str, Any], random: Random) -> bytes:
-    """The events that a dialect makes of the answer, which comes in pieces."""
+    """Return the events that a dialect makes of the answer, which comes in pieces."""
     return in_pieces(DIALECTS[name].stream(prepared, opened=False), WRITERS[name](answer), random)
 
 
@@ -116,7 +117,7 @@ def in_pieces(stream: StreamConverter, told: bytes, random: Random) -> bytes:
 
 
 def said_by(name: str, prepared: Prepared, answer: dict[str, Any], events: bytes) -> dict[str, Any]:
-    """The message of a dialect's events, which is the same when it is collected."""
+    """Return the message of a dialect's events, after checking that a collected answer is the same."""
     collected = DIALECTS[name].collect(prepared)
     collected.feed(WRITERS[name](answer))
     collected.end()
@@ -155,7 +156,7 @@ def said_to_client(told: bytes) -> dict[str, Any]:
 
 
 def essence(message: dict[str, Any]) -> dict[str, Any]:
-    """The message without ids and signatures, which are each dialect's own."""
+    """Return the message without ids and signatures, which differ between dialects."""
     usage = message["usage"]
     return {
         "content": [

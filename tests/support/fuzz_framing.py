@@ -1,6 +1,6 @@
-"""Damaged HTTP for a real front end: it answers well or not at all, and serves the next client.
+"""Damaged HTTP for a real front end: it answers correctly or not at all, and serves the next client.
 
-The front end is asked directly, and by way of nginx and haproxy where they are installed.
+Requests are sent directly, and through nginx and haproxy where they are installed.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ VALUES = (*ODD_BYTES, b"a", b"application/json", KEY.encode())
 
 
 class FrontEnd:
-    """`dragoman serve` as a process, without an upstream: counting tokens needs none. It ends with this process."""
+    """`dragoman serve` without an upstream, since counting tokens needs none. It ends with this process."""
 
     def __init__(self) -> None:
         environment = {
@@ -102,7 +102,7 @@ class FrontEnd:
         return self.runner.run(converse(self.urls[way], pieces, seconds=5))
 
     def check(self, way: str) -> None:
-        """It lives, serves others their own replies, and has not grown."""
+        """Check that it runs, serves other clients their own replies, and has not grown."""
         assert self.process.poll() is None, "the front end has ended"
         for _ in range(1 if way == BARE else 2):  # a proxy may share a connection
             told = self.runner.run(converse(self.urls[way], [request("GET", "/livez")], replies=1))
@@ -119,7 +119,7 @@ def front_end() -> FrontEnd:
 
 
 def fuzz_framing(random: Random) -> str:
-    """Requests in a row, damaged and cut into pieces, directly or by way of a proxy."""
+    """Send several requests, damaged and cut into pieces, directly or through a proxy."""
     front = front_end()
     way = random.choice(list(front.urls))
     cases = SOUND_ONES if random.random() < 0.7 else ALL
@@ -143,7 +143,7 @@ def fuzz_framing(random: Random) -> str:
 
 
 def fuzz_headers(random: Random) -> str:
-    """Sound requests with odd bytes in the values of headers that the gateway reads, some of them given twice."""
+    """Send sound requests with odd bytes in the headers that the gateway reads, some of them repeated."""
     front = front_end()
     headers = [("x-api-key", KEY.encode()), ("content-type", b"application/json")]
     for _ in range(random.randrange(1, 4)):

@@ -1,4 +1,4 @@
-"""Messages that come back as history: each is accepted by every dialect, and from a client of each API."""
+"""Messages that come back as history: every dialect accepts each of them, from clients of each API."""
 
 from random import Random
 from typing import Any

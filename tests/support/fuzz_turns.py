@@ -1,7 +1,7 @@
-"""Conversations that grow, branch, shrink and change: known turns change nothing but the cost.
+"""Conversations that grow, branch, shrink and change: known turns change only the cost.
 
-Each request of a session is read, checked and converted twice, once by caches that have seen the requests before it and
-once by none, for every dialect: the same bytes, notes, replies and estimates, or the same error.
+Each request of a session is read, checked and converted twice: by caches that have seen the earlier requests, and
+without caches. For every dialect, bytes, notes, replies and estimates are the same, or the error is.
 """
 
 import json
@@ -77,7 +77,7 @@ LATER: Final = {"adaptations": ADAPTATIONS}
 
 
 def fuzz_turns(random: Random) -> str:
-    """Return whether the session has had known turns. Raises AssertionError for any difference."""
+    """Return True if the session had known turns. Raises AssertionError for any difference."""
     tools, turns = ToolCache("t" * 32), TurnCache("m" * 32, random.choice((1 << 18, 1 << 24)))
     messages: list[Json] = [{"role": "user", "content": [{"type": "text", "text": OPENING}]}]
     marks, knows = random.random() < 0.5, False
@@ -104,7 +104,7 @@ def to_context(tenant: str, random: Random) -> Context:
 
 
 def outcome(parse: Callable[[], object], body: bytes, context: Context, route: Route) -> tuple[Any, int]:
-    """Return everything that the request leads to, and how many of its messages were known."""
+    """Return all results of the request, and the number of its known messages."""
     size, repeated = len(body), 0
     asking = Asking("msg_1", "req_1", context.tenant, None, LATER["adaptations"] if size % 7 == 0 else ())
     try:
@@ -160,7 +160,7 @@ def to_body(messages: list[Json], random: Random, *, marks: bool) -> bytes:
 
 
 def answer(random: Random, number: int) -> Json:
-    """An answer, now and then with something that no later request may take over."""
+    """Return an answer, sometimes with a part that no later request may take over."""
     if random.random() < 0.1:
         return {"role": "assistant", "content": random.choice((text_of(random), [NOTHING]))}
     blocks: list[Json] = [{"type": "text", "text": text_of(random)}] if random.random() < 0.8 else []
@@ -199,7 +199,7 @@ ODD_BLOCKS: Final[tuple[Json, ...]] = (
 
 
 def reply_to(message: Json, random: Random) -> Json:
-    """The user's next message: results for the calls, and text."""
+    """Return the user's next message: results for the calls, and text."""
     content = message["content"]
     calls = [block["id"] for block in content if block["type"] == "tool_use"] if isinstance(content, list) else []
     blocks: list[Json] = [
@@ -238,7 +238,7 @@ def grow(messages: list[Json], random: Random) -> list[Json]:
 
 
 def shrink(messages: list[Json], random: Random) -> list[Json]:
-    """Fewer messages, up to one of the user's in most cases."""
+    """Remove messages from the end, in most cases up to a user message."""
     ends = [index + 1 for index, message in enumerate(messages) if message["role"] == "user" or random.random() < 0.1]
     return messages[: random.choice(ends)] if ends else messages
 
@@ -248,7 +248,7 @@ def branch(messages: list[Json], random: Random) -> list[Json]:
 
 
 def change(messages: list[Json], random: Random) -> list[Json]:
-    """Another text in the middle, which leaves the rest as it is."""
+    """Change a text in the middle, and leave the rest."""
     place = random.randrange(len(messages))
     content = messages[place]["content"]
     text = text_of(random) if random.random() < 0.95 else " "
@@ -258,7 +258,7 @@ def change(messages: list[Json], random: Random) -> list[Json]:
 
 
 def lose(messages: list[Json], random: Random) -> list[Json]:
-    """Calls lose their results, or results their calls, and roles follow themselves."""
+    """Remove results of calls, calls of results, or messages, so that roles repeat."""
     del messages[random.randrange(len(messages))]
     return messages or [{"role": "user", "content": "Hi"}]
 

@@ -1,4 +1,4 @@
-"""Damaged answers of simulated servers: their recorded streams cut anywhere and ended oddly, their errors changed."""
+"""Damaged answers of simulated servers: recorded streams cut anywhere and ended oddly, and changed errors."""
 
 import unicodedata
 from pathlib import Path

@@ -69,7 +69,7 @@ def outcome(case: Case) -> dict[str, bytes]:
 
 
 def message_of(told: Told) -> dict[str, Any]:
-    """The folded message, less the cost, which a JSON answer has in a header."""
+    """Return the folded message, without the cost, which a JSON answer has in a header."""
     message = fold_events(told.events)
     message["usage"].pop("cost", None)
     return message

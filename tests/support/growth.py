@@ -21,7 +21,7 @@ class Spent:
 
 
 def spent_on(work: Work) -> Spent:
-    """Count what `work` takes. Memory that one line allocates and frees again counts by its peak."""
+    """Count the lines and bytes of `work`. Memory that one line allocates and frees counts by its peak."""
     lines = allocated = before = 0
     traced, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
 
@@ -50,7 +50,7 @@ def spent_on(work: Work) -> Spent:
 
 
 def growth_of(prepare: Callable[[int], Work], n: int) -> tuple[float, float]:
-    """Return by how much more lines and bytes the work on 10 n takes than that on n."""
+    """Return the factors by which lines and bytes grow from the work on n to that on 10 n."""
     prepare(n)()  # fills caches, and imports
     small, large = spent_on(prepare(n)), spent_on(prepare(10 * n))
     return large.lines / max(small.lines, 1), large.allocated / max(small.allocated, 1)

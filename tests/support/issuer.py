@@ -1,4 +1,4 @@
-"""An issuer of tokens for tests: its keys, its documents, and tokens that it signs."""
+"""A token issuer for tests: its keys, its documents, and the tokens that it signs."""
 
 import base64
 import warnings
@@ -23,7 +23,7 @@ KEYS = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """The claims of a good token; a change to None removes one."""
+    """Return the claims of a valid token; a change to None removes one."""
     good = {"iss": ISSUER, "sub": "ann", "aud": AUDIENCE, "iat": NOW - 10, "exp": NOW + 600}
     return {name: value for name, value in (good | changes).items() if value is not None}
 
@@ -43,7 +43,7 @@ def unsigned(header: Mapping[str, Any], payload: bytes | Mapping[str, Any], sign
 
 
 class Provider:
-    """Documents that the gateway fetches from the issuer, with the requested URLs."""
+    """The documents that the gateway fetches from the issuer, with the requested URLs."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [RSA, EC, ED]

@@ -1,4 +1,4 @@
-"""Live calls of tests: begun as an exchange begins them."""
+"""Live calls of tests, entered as by an exchange."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

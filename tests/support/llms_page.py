@@ -1,6 +1,6 @@
-"""Writer of docs/llms.txt (https://llmstxt.org): the pages with what each has, for models that read documentation.
+"""Writer of docs/llms.txt (https://llmstxt.org): the list of pages, for models that read documentation.
 
-`python -m tests.support.llms_page` writes it from docs/README.md, with `--check` it compares.
+`python -m tests.support.llms_page` writes it from docs/README.md; with `--check` it compares.
 """
 
 import re

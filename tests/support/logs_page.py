@@ -1,6 +1,6 @@
-"""Check of docs/logs.md: it has each log event and each field that the source names, and no other event.
+"""Check that docs/logs.md has each log event and field of the source, and no other event.
 
-`python -m tests.support.logs_page` prints what differs.
+`python -m tests.support.logs_page` prints the differences.
 """
 
 import ast
@@ -21,7 +21,7 @@ NAMES = frozenset({"self._log", "level", "log_refusal"})
 
 
 def logged() -> dict[str, set[str]]:
-    """Events, and the fields that their calls name."""
+    """Return the events, each with the fields that its calls name."""
     found: dict[str, set[str]] = {}
     for module in read_modules().values():
         for event, fields in events_of(module):

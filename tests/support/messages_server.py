@@ -1,4 +1,4 @@
-"""An upstream that speaks Anthropic Messages on a loopback port: scripted answers, recorded requests."""
+"""An upstream that speaks Anthropic Messages on a loopback port, with scripted answers and recorded requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -73,7 +73,7 @@ class Seen:
 
 @dataclass(slots=True)
 class MessagesServer:
-    """Answers each request with the next scripted answer, or with MESSAGE in the form that was asked for."""
+    """Server that answers each request with the next scripted answer, or with MESSAGE in the requested form."""
 
     url: str = ""
     script: list[Scripted] = field(default_factory=list)

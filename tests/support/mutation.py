@@ -95,7 +95,7 @@ def python_mutants(path: Path, source: str) -> Iterator[Mutant]:
 
 
 def code_of(tree: ast.Module) -> Iterator[ast.AST]:
-    """Every node but those of decorators and of constants at the top: tuning values have no right neighbour."""
+    """Yield every node except those of decorators and of constants at the top: other tuning values are not wrong."""
     constants = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
     decorators = [decorator for node in ast.walk(tree) for decorator in getattr(node, "decorator_list", ())]
     left_out = {inner for node in (*constants, *decorators) for inner in ast.walk(node)}
@@ -139,7 +139,7 @@ def line_starts(source: str) -> list[int]:
 
 
 def offset(source: str, starts: Sequence[int], line: int, column: int) -> int:
-    """Characters before a column, which the syntax tree counts in bytes."""
+    """Return the number of characters before a column, which the syntax tree counts in bytes."""
     text = source[starts[line - 1] : starts[line]]
     return len(text.encode()[:column].decode())
 
@@ -213,7 +213,7 @@ def select_tests(mutant: Mutant, room: MutatedRoom, copy: Path) -> list[list[str
 
 
 def is_noticed(mutant: Mutant, room: MutatedRoom, copy: Path, timeout: float) -> bool:
-    """Whether a test fails with the fault planted, or the tests do not end."""
+    """Return True if a test fails with the fault, or the tests do not end."""
     path = copy / mutant.path
     source = path.read_text(encoding="utf-8")
     path.write_text(mutant.planted(source), encoding="utf-8")
@@ -281,7 +281,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose(name: str, sample: int, seed: int) -> list[Mutant]:
-    """Return a sample of a room's faults, the same for the same seed and source."""
+    """Return a sample of a room's faults, which is the same for the same seed and source."""
     mutants = mutants_of(ROOMS[name])
     chosen = random.Random(seed).sample(mutants, min(sample, len(mutants)))
     say(f"{name}: {len(chosen)} of {len(mutants)} faults")

@@ -1,6 +1,6 @@
-"""Pages and boards that are written from the source, all in one process: `python -m tests.support.pages`.
+"""Write all generated pages and boards in one process: `python -m tests.support.pages`.
 
-With `--check` none is written, and the status is 1 if one differs from the source. Imports take most of a page's time.
+With `--check` none is written, and the status is 1 if one differs from the source. Most of a page's time is imports.
 """
 
 import sys

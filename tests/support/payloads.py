@@ -1,4 +1,4 @@
-"""Payloads of chat streams in many forms of JSON, most of them alike, as servers write them; some damaged."""
+"""Payloads of chat streams in the JSON forms that servers write, most of them alike, some damaged."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def backwards(value: Any) -> bytes:
 
 
 def turned(value: Any) -> Any:
-    """The same with its keys in the opposite order."""
+    """Return the value with its keys in the opposite order."""
     if isinstance(value, dict):
         return {name: turned(value[name]) for name in reversed(value)}
     return [turned(one) for one in value] if isinstance(value, list) else value
@@ -82,7 +82,7 @@ def delta_chunk(kind: str, text: str, beside: Json, in_delta: Json) -> Json:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[bytes]:
-    """Payloads of one serialiser, most of them alike, so that splices apply; some damaged."""
+    """Draw payloads of one serialiser, most of them alike, so that splices apply; some damaged."""
     write = draw(st.sampled_from([tight, loose, escaped, spread, backwards]))
     kinds = draw(st.sampled_from([["text"], ["first", "more"], ["text", "first", "more"]]))
     beside, in_delta = draw(st.sampled_from(BESIDE)), draw(st.sampled_from(IN_DELTA))

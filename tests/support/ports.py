@@ -4,6 +4,6 @@ import socket
 
 
 def free_port() -> int:
-    """Return a port of the loopback that no socket has at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])

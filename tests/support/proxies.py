@@ -1,4 +1,4 @@
-"""nginx and haproxy in front of a front end, for tests: skipped with a reason where they are not installed."""
+"""nginx and haproxy in front of a front end, for tests. The tests are skipped where they are not installed."""
 
 import asyncio
 import shutil
@@ -49,7 +49,7 @@ def find_proxy(name: str) -> str | None:
 
 @asynccontextmanager
 async def proxy(name: str, url: str, folder: Path, port: int) -> AsyncIterator[str]:
-    """The URL of a proxy in front of `url`; kept-alive connections to it are shared by clients."""
+    """Yield the URL of a proxy in front of `url`. Clients share its kept-alive connections."""
     binary = find_proxy(name)
     assert binary is not None, f"{name} is not installed"
     file = folder / f"{name}.conf"

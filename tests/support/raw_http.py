@@ -1,4 +1,4 @@
-"""HTTP on a bare socket: any bytes out, and every reply that comes back taken apart strictly."""
+"""HTTP on a bare socket: send any bytes, and parse every reply strictly."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ Piece = bytes | float | None
 
 @dataclass(frozen=True, slots=True)
 class RawReply:
-    """`whole`: the body ended as its framing says; one without any framing ends with the connection."""
+    """One reply. `whole`: the body ended as its framing says; without framing it ends with the connection."""
 
     version: str
     status: int
@@ -27,7 +27,7 @@ class RawReply:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Final replies in order, how many interim ones (1xx) came before them, and the end of the connection."""
+    """Final replies in order, the number of interim ones (1xx), and the end of the connection."""
 
     replies: list[RawReply] = field(default_factory=list)
     interim: int = 0
@@ -41,9 +41,9 @@ class Conversation:
 async def converse(
     url: str, pieces: Iterable[Piece], *, replies: int | None = None, seconds: float = 5.0
 ) -> Conversation:
-    """Send, and read until this many `replies` are whole, the connection ends or nothing has come for `seconds`.
+    """Send, and read until `replies` replies are complete, the connection ends, or `seconds` pass without data.
 
-    Raises ValueError for bytes that are no replies.
+    Raises ValueError for bytes that are not replies.
     """
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -74,7 +74,7 @@ async def converse(
 
 
 def take_apart(received: bytes, end: Literal["open", "closed", "reset"]) -> Conversation:
-    """Raises ValueError for bytes that are no sequence of replies; the last one may be cut off."""
+    """Parse a sequence of replies, of which the last one may be cut off. Raises ValueError for other bytes."""
     replies: list[RawReply] = []
     interim, rest = 0, received
     while rest:
@@ -125,7 +125,7 @@ def _parse_head(head: bytes) -> tuple[str, int, dict[str, str]]:
 
 
 def _take_body(status: int, headers: dict[str, str], after: bytes, *, ended: bool) -> tuple[bytes, bool, bytes]:
-    """The body, whether it is whole, and what follows it."""
+    """Return the body, whether it is complete, and the remaining bytes."""
     if status in (204, 304):
         return b"", True, after
     if headers.get("transfer-encoding") == "chunked":
@@ -158,7 +158,7 @@ def _take_chunks(after: bytes) -> tuple[bytes, bool, bytes]:
 def request(
     method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, bytes]] = (), *, version: str = "1.1"
 ) -> bytes:
-    """A request with a host and, where there is a body, its length; header values are sent as they are."""
+    """Return a request with a host and, with a body, its length. Header values are sent unchanged."""
     lines = [f"{method} {path} HTTP/{version}".encode(), b"host: x"]
     lines += [name.encode() + b": " + value for name, value in headers]
     if body:

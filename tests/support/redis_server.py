@@ -1,4 +1,4 @@
-"""A Redis of a test session's own: the wheel's Valkey, or the server that DRAGOMAN_TEST_SERVER names."""
+"""A Redis for one test session: the wheel's Valkey, or the server named by DRAGOMAN_TEST_SERVER."""
 
 import os
 import shutil

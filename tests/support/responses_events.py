@@ -47,7 +47,7 @@ def response(items: Sequence[dict[str, Any]], **fields: Any) -> dict[str, Any]:
 
 
 def to_stream(items: Sequence[dict[str, Any]], end: str = "completed", **fields: Any) -> bytes:
-    """The whole stream, deltas of three letters each."""
+    """Return the whole stream, with deltas of three letters."""
     return b"".join(
         b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps({**event, "sequence_number": number}))
         for number, event in enumerate(events(items, end, **fields))

@@ -1,4 +1,4 @@
-"""Chat streams to convert, piece by piece, and an independent reading of the event streams that come out."""
+"""Chat streams to convert piece by piece, and an independent reader of the resulting event streams."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -38,17 +38,17 @@ def reply(**fields: Any) -> Reply:
 
 
 def sse(*payloads: Any) -> bytes:
-    """An event stream of these payloads; bytes go in as they are."""
+    """Return an event stream of these payloads. Bytes are used unchanged."""
     return b"".join(b"data: %b\n\n" % (one if isinstance(one, bytes) else orjson.dumps(one)) for one in payloads)
 
 
 def delta_chunk(delta: Json, **choice: Any) -> Json:
-    """One chunk with a delta; `choice` is what its choice holds beside it."""
+    """Return one chunk with a delta. `choice`: further fields of its choice."""
     return {"id": "gen-1", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}]}
 
 
 def chunk(delta: Any, finish_reason: str | None = None, **fields: Any) -> Json:
-    """One chunk; `native_finish_reason`, `error` and `stop_details` go into its choice, other fields beside it."""
+    """Return one chunk. `native_finish_reason`, `error` and `stop_details` go into its choice, others beside it."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     inner = {name: fields.pop(name) for name in ("native_finish_reason", "error", "stop_details") if name in fields}
     return {"id": "gen-1", "model": "acme/writer-2", "choices": [{**choice, **inner}], **fields}
@@ -87,7 +87,7 @@ def usage(prompt: int = 10, completion: int = 5, **fields: Any) -> Json:
 
 
 def completion(message: Any, finish_reason: str | None = "stop", **fields: Any) -> Json:
-    """A whole chat completion."""
+    """Return a whole chat completion."""
     whole = chunk({}, finish_reason, **fields)
     choice = whole["choices"][0]
     del choice["delta"]
@@ -100,7 +100,7 @@ def completion(message: Any, finish_reason: str | None = "stop", **fields: Any) 
 
 @dataclass(slots=True)
 class Told:
-    """All that came out of one stream."""
+    """Everything that one converted stream returned."""
 
     output: bytes
     stream: MessageStream
@@ -120,7 +120,7 @@ class Told:
 
     @property
     def stop(self) -> Json:
-        """The delta of the message_delta: stop reason and what belongs to it."""
+        """Return the delta of message_delta: the stop reason and its details."""
         (event,) = [event for event in self.events if event["type"] == "message_delta"]
         delta: Json = event["delta"]
         return delta
@@ -142,12 +142,12 @@ def convert(pieces: bytes | Iterable[bytes], reply_: Reply | None = None, *, end
 
 
 def told(*payloads: Any, **fields: Any) -> Told:
-    """A well-formed stream of these payloads, finished, in one read; `fields` are the reply's."""
+    """Convert a well-formed stream of these payloads, finished, in one read. `fields` are the reply's."""
     return convert(sse(*payloads) + DONE, reply(**fields))
 
 
 def calls_during(name: str, work: Callable[[], object]) -> int:
-    """Count the runs of a function of this name, which show the way that was taken to a result."""
+    """Count the calls of a function with this name, which show the code path of a result."""
     count = 0
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
@@ -167,7 +167,8 @@ def calls_during(name: str, work: Callable[[], object]) -> int:
 
 
 def read_events(stream: bytes) -> list[Json]:
-    """Parsed payloads. Asserts the frame of each event: a name equal to its type, one line of data, a blank line."""
+    """Return the parsed payloads. Asserts the frame of each event: a name equal to its type, one line of data, a blank
+    line."""
     events = []
     frames = stream.split(b"\n\n")
     assert frames.pop() == b""
@@ -188,7 +189,7 @@ DELTAS_OF_BLOCKS = {
 
 
 def check_grammar(events: Sequence[Json], *, complete: bool) -> None:
-    """Anthropic's order of events: one block open at a time, contiguous indexes, one end, nothing after it."""
+    """Check Anthropic's order of events: one block open at a time, contiguous indexes, one end, nothing after it."""
     kinds = [event["type"] for event in events]
     assert kinds[:1] == ["message_start"] or (not complete and not kinds)
     assert kinds.count("message_start") <= 1
@@ -228,7 +229,8 @@ def check_blocks(events: Iterable[Json]) -> int:
 
 
 def blocks_of(events: Iterable[Json]) -> list[Json]:
-    """Each block with its deltas joined: `text`, `thinking`, `signature`, or `input` parsed and `json` as it came."""
+    """Return each block with its deltas joined: `text`, `thinking`, `signature`, or `input` parsed and `json` as
+    received."""
     blocks: list[Json] = []
     for event in events:
         if event["type"] == "content_block_start":

@@ -1,4 +1,4 @@
-"""A client that sends, and reads no bytes until it is asked to."""
+"""A client that sends, and reads no bytes until requested."""
 
 import asyncio
 import select
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class Unread:
-    """`buffer`: bytes that the kernel may take for it meanwhile."""
+    """Such a client. `buffer`: bytes that the kernel may accept for it meanwhile."""
 
     def __init__(self, url: str, *, buffer: int = 4096) -> None:
         address = urlsplit(url)

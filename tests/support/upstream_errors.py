@@ -10,7 +10,7 @@ from tests.support.streams import reply
 
 
 def failed(status: int, body: Any = b"", headers: dict[str, str] | None = None, **fields: Any) -> GatewayError:
-    """Convert an answer that is not 2xx. `fields` are the reply's."""
+    """Convert an answer with a status other than 2xx. `fields` are the reply's."""
     return to_error(status, headers or {}, body if isinstance(body, bytes) else orjson.dumps(body), reply(**fields))
 
 

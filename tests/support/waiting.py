@@ -1,4 +1,4 @@
-"""Waiting for a condition that nothing reports."""
+"""Polling for a condition without a notification."""
 
 import asyncio
 import inspect
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 10.0, every: float = 0.01) -> None:
-    """Return once the condition holds; it is looked at again and again. Raises TimeoutError."""
+    """Return once the condition holds, checked every `every` seconds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
             holds = condition()

@@ -157,7 +157,7 @@ class SignIn:
         raise Refused("authorization_pending" if may_poll is not None else "slow_down")
 
     async def refresh(self, token: str) -> dict[str, Any]:
-        """Return new tokens. Raises Refused: 401 if the person has to sign in again, 503 if the provider is away."""
+        """Return new tokens. Raises Refused: 401 if the person has to sign in again, 503 without the provider."""
         name = self._name("refresh", token)
         raw, used = await self._run(("GETDEL", name), ("GET", name + ":used"))
         if raw is None:
