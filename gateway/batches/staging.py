@@ -94,7 +94,7 @@ class Staging:
         earlier = await self._reserve()
         if earlier is not None:
             await self.discard()
-            return await self._vouch(earlier)
+            return await self._confirm(earlier)
         keys = self._server.keys
         await self._server.pipeline(
             [
@@ -105,7 +105,7 @@ class Staging:
         )
         await self._scheduler.inspect(self.batch_id, INSPECT_MS)  # the commit is over long before
         await self._commit(chunks=len(index.starts))
-        record = await self._vouch(await self._server.read_of(self._tenant, self.batch_id))
+        record = await self._confirm(await self._server.read_of(self._tenant, self.batch_id))
         BATCH_EVENTS.labels("created").inc()
         log.info("batch_created", **to_log_fields(record), bytes=self._params_bytes)
         return record
@@ -207,7 +207,7 @@ class Staging:
         if reply != b"committed":
             raise Unavailable("The batch took too long to arrive and was given up. Please send it again")
 
-    async def _vouch(self, record: BatchRecord) -> BatchRecord:
+    async def _confirm(self, record: BatchRecord) -> BatchRecord:
         """Ensure that a committed batch is durable and scheduled, before it is returned to a client."""
         if not await self._server.confirm(record.id):
             raise Unavailable("The batch could not be stored durably. Please send it again", retry_after=5)

@@ -54,7 +54,7 @@ async def signed_in(base: str) -> str | None:
         start, tokens = (own_address(base, server, name) for name in ("device_authorization", "token"))
         status, device = await call(session, "POST", start, {"surface": "cli"})
         if status != 200:
-            raise CommandError(f"the sign-in was refused: {said(device)}", status=Exit.FAILED)
+            raise CommandError(f"the sign-in was refused: {reason_of(device)}", status=Exit.FAILED)
         page = str(device.get("verification_uri_complete") or device.get("verification_uri"))
         typer.echo(printable(f"Open {page} and confirm the code {device.get('user_code')}."), err=True)
         return await polled(session, tokens, device)
@@ -81,7 +81,7 @@ async def poll(session: aiohttp.ClientSession, address: str, device: dict[str, A
         if answer.get("error") == "slow_down":
             wait += POLL_SECONDS
         elif answer.get("error") != "authorization_pending":
-            raise CommandError(f"the sign-in was refused: {said(answer)}", status=Exit.FAILED)
+            raise CommandError(f"the sign-in was refused: {reason_of(answer)}", status=Exit.FAILED)
 
 
 def typed_key() -> str:
@@ -118,5 +118,5 @@ async def call(session: aiohttp.ClientSession, method: str, url: str, form: dict
         ) from None
 
 
-def said(answer: dict[str, Any]) -> str:
+def reason_of(answer: dict[str, Any]) -> str:
     return printable(str(answer.get("error_description") or answer.get("error") or "no reason was given"))

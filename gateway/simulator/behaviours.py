@@ -45,12 +45,12 @@ def echo(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """State that this is the simulator, and repeat the user's last text. Call a tool if it asks for one by name."""
     asked = tuple(tool for tool in prompt.tools if prompt.tool_required or is_asked_for(tool, prompt.text))
     if asked and not prompt.results:
-        return tell(prompt, generation, calling(prompt, generation, asked[:1]))
-    return tell(prompt, generation, to_answer(prompt))
+        return complete(prompt, generation, calling(prompt, generation, asked[:1]))
+    return complete(prompt, generation, to_answer(prompt))
 
 
 def text(prompt: SimulatedPrompt, generation: Generation, count: int) -> Script:
-    return tell(prompt, generation, Completion(prompt.tokens, to_words(count)))
+    return complete(prompt, generation, Completion(prompt.tokens, to_words(count)))
 
 
 def stream(prompt: SimulatedPrompt, generation: Generation, count: int, milliseconds: int) -> Script:
@@ -62,24 +62,24 @@ def stream(prompt: SimulatedPrompt, generation: Generation, count: int, millisec
 
 
 def thinking(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    return tell(prompt, generation, replace(to_answer(prompt), details=(to_thinking(THOUGHT),)))
+    return complete(prompt, generation, replace(to_answer(prompt), details=(to_thinking(THOUGHT),)))
 
 
 def tool(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Call the first offered tool, and end the loop when its result comes back."""
-    return tell(prompt, generation, to_call(prompt, generation))
+    return complete(prompt, generation, to_call(prompt, generation))
 
 
 def tools_parallel(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Make two calls, one after the other: of the first two tools, or twice of the only one."""
-    return tell(prompt, generation, to_two_calls(prompt, generation))
+    return complete(prompt, generation, to_two_calls(prompt, generation))
 
 
 def tools_interleaved(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Make two calls with alternating argument fragments, distinguished only by their index."""
     completion = to_two_calls(prompt, generation)
     if not prompt.streamed or len(completion.calls) < 2:
-        return tell(prompt, generation, completion)
+        return complete(prompt, generation, completion)
     first, second = (to_call_deltas(index, call) for index, call in enumerate(completion.calls))
     chunks = [to_chunk(generation, delta) for delta in riffle(first, second)]
     return to_stream(generation, chunks + to_ending(generation, completion))
@@ -100,7 +100,7 @@ def encrypted(prompt: SimulatedPrompt, generation: Generation) -> Script:
 
 
 def length(prompt: SimulatedPrompt, generation: Generation) -> Script:
-    return tell(
+    return complete(
         prompt, generation, replace(to_answer(prompt), finish_reason="length", native_finish_reason="max_tokens")
     )
 
@@ -112,10 +112,10 @@ def refusal(prompt: SimulatedPrompt, generation: Generation) -> Script:
         finish_reason="content_filter",
         native_finish_reason="refusal",
     )
-    return tell(prompt, generation, completion)
+    return complete(prompt, generation, completion)
 
 
-def tell(prompt: SimulatedPrompt, generation: Generation, completion: Completion) -> Script:
+def complete(prompt: SimulatedPrompt, generation: Generation, completion: Completion) -> Script:
     """Return the completion in the form that the prompt requests (JSON or stream), within max_tokens and stop
     sequences."""
     completion = bounded(prompt, completion)
@@ -204,7 +204,7 @@ def _signed_call(prompt: SimulatedPrompt, generation: Generation, detail: Json) 
     if fault := replay_fault(prompt):
         return error_script(400, fault)
     completion = to_call(prompt, generation)
-    return tell(prompt, generation, replace(completion, details=(detail,)) if completion.calls else completion)
+    return complete(prompt, generation, replace(completion, details=(detail,)) if completion.calls else completion)
 
 
 def _arguments_of(tool: Tool, text: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from gateway.simulator.behaviours import (
     THOUGHT,
+    complete,
     echo,
     generation_header,
-    tell,
     to_answer,
     to_call,
     to_stream,
@@ -110,7 +110,7 @@ def late_usage(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Send usage in a last chunk without choices; the finish reason comes once, before it."""
     completion = to_answer(prompt)
     if not prompt.streamed:
-        return tell(prompt, generation, completion)
+        return complete(prompt, generation, completion)
     return to_stream(generation, [*_unfinished(generation, completion), to_usage_chunk(generation, completion)])
 
 
@@ -143,7 +143,7 @@ def tool_whole(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Send a call with all its arguments, the finish reason and the usage in one chunk."""
     completion = to_call(prompt, generation)
     if not prompt.streamed or not completion.calls:
-        return tell(prompt, generation, completion)
+        return complete(prompt, generation, completion)
     chunk = to_chunk(
         generation,
         {"role": "assistant", "content": None, "tool_calls": to_message(completion)["tool_calls"]},
@@ -156,14 +156,14 @@ def tool_whole(prompt: SimulatedPrompt, generation: Generation) -> Script:
 def tool_stop(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Send a call with a finish reason that does not mention it."""
     completion = to_call(prompt, generation)
-    return tell(prompt, generation, replace(completion, finish_reason="stop", native_finish_reason="stop"))
+    return complete(prompt, generation, replace(completion, finish_reason="stop", native_finish_reason="stop"))
 
 
 def tool_bad_json(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Send a call with arguments that lack their last brace."""
     completion = to_call(prompt, generation)
     calls = tuple(replace(call, arguments=call.arguments[:-1]) for call in completion.calls)
-    return tell(prompt, generation, replace(completion, calls=calls))
+    return complete(prompt, generation, replace(completion, calls=calls))
 
 
 def tools_same_id(prompt: SimulatedPrompt, generation: Generation) -> Script:
@@ -191,7 +191,7 @@ def reasoning_content(prompt: SimulatedPrompt, generation: Generation) -> Script
 def think_tags(prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Send thinking within the text, as servers do that do not extract it."""
     completion = to_answer(prompt)
-    return tell(prompt, generation, replace(completion, text=f"<think>\n{THOUGHT}\n</think>\n\n{completion.text}"))
+    return complete(prompt, generation, replace(completion, text=f"<think>\n{THOUGHT}\n</think>\n\n{completion.text}"))
 
 
 def _unfinished(generation: Generation, completion: Completion) -> list[Json]:
@@ -203,4 +203,4 @@ def _unfinished(generation: Generation, completion: Completion) -> list[Json]:
 def _with_ids(prompt: SimulatedPrompt, generation: Generation, identifier: str) -> Script:
     completion = to_two_calls(prompt, generation)
     calls = tuple(replace(call, id=identifier) for call in completion.calls)
-    return tell(prompt, generation, replace(completion, calls=calls))
+    return complete(prompt, generation, replace(completion, calls=calls))

@@ -68,8 +68,8 @@ def to_message_script(body: bytes, betas: frozenset[str], number: int, created: 
         return to_refusal(script.status, str(failure["message"]))
     thinking = request.get("thinking")
     thinks = thinking is not None and thinking["type"] in ("adaptive", "enabled")
-    told = _told(script, prompt, generation, thinks=thinks)
-    return broken(told, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
+    converted_script = _to_own_script(script, prompt, generation, thinks=thinks)
+    return broken(converted_script, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
 
 
 def to_count_script(body: bytes, betas: frozenset[str]) -> Script:
@@ -170,7 +170,7 @@ def _thinking_fault(request: Mapping[str, Any]) -> str | None:
     return f"{place}: Expected `thinking` or `redacted_thinking`, but found `{turn[0]['type']}`."
 
 
-def _told(script: Script, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Script:
+def _to_own_script(script: Script, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Script:
     """Convert the chat answer to a message or its events."""
 
     def pieces(completion: Json) -> list[bytes]:
@@ -184,14 +184,14 @@ def _told(script: Script, prompt: SimulatedPrompt, generation: Generation, *, th
 
 def _to_message(completion: Json, prompt: SimulatedPrompt, generation: Generation, *, thinks: bool) -> Json:
     choice, usage = completion["choices"][0], completion["usage"]
-    told = choice["message"]
-    thought = told.get("reasoning") or (THOUGHT if thinks else "")
+    message = choice["message"]
+    thought = message.get("reasoning") or (THOUGHT if thinks else "")
     content: list[Json] = []
     if thought:
         content.append({"type": "thinking", "thinking": thought, "signature": to_signature(thought)})
-    if text := told.get("content") or told.get("refusal"):
+    if text := message.get("content") or message.get("refusal"):
         content.append({"type": "text", "text": text})
-    for call in told.get("tool_calls") or ():
+    for call in message.get("tool_calls") or ():
         arguments = orjson.loads(call["function"]["arguments"])
         content.append({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": arguments})
     stopped = choice["native_finish_reason"] == "stop_sequence"
@@ -207,7 +207,7 @@ def _to_message(completion: Json, prompt: SimulatedPrompt, generation: Generatio
             "input_tokens": usage["prompt_tokens"],
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
-            "output_tokens": usage["completion_tokens"] + (0 if told.get("reasoning") else to_tokens(thought)),
+            "output_tokens": usage["completion_tokens"] + (0 if message.get("reasoning") else to_tokens(thought)),
         },
     }
 

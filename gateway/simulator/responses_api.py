@@ -62,8 +62,8 @@ def to_response_script(body: bytes, number: int, created: int) -> Script:
     if script.status != 200:
         failure = orjson.loads(b"".join(step for step in script.steps if isinstance(step, bytes)))["error"]
         return to_refusal(script.status, str(failure["message"]))
-    told = _told(script, request, prompt, generation)
-    return broken(told, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
+    converted_script = _to_own_script(script, request, prompt, generation)
+    return broken(converted_script, prompt.model, ERROR_EVENT, streamed=prompt.streamed)
 
 
 def to_refusal(status: int, message: str) -> Script:
@@ -166,7 +166,7 @@ def _to_tool(tool: Json) -> Json:
     return {"type": "function", "function": {"name": tool["name"], "parameters": parameters}}
 
 
-def _told(script: Script, request: Json, prompt: SimulatedPrompt, generation: Generation) -> Script:
+def _to_own_script(script: Script, request: Json, prompt: SimulatedPrompt, generation: Generation) -> Script:
     """Convert the chat answer to a response or its events."""
 
     def pieces(completion: Json) -> Iterable[bytes]:

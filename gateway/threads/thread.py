@@ -128,7 +128,7 @@ def _own_position(index: int) -> str:
 
 
 def _check_fields(body: dict[str, Any], kept: dict[str, Any]) -> None:
-    repeated = [name for name in CREATE_ONLY if (body.get(name) and not _says_nothing(name, body[name]))]
+    repeated = [name for name in CREATE_ONLY if (body.get(name) and not _is_billing_header(name, body[name]))]
     differing = [name for name in repeated if body[name] != kept.get(name)]
     differing += [name for name in FIXED if (body.get(name) or None) != kept.get(name)]
     if differing:
@@ -145,8 +145,8 @@ def _check_fields(body: dict[str, Any], kept: dict[str, Any]) -> None:
         )
 
 
-def _says_nothing(name: str, value: object) -> bool:
-    """Claude Code sends its billing header with every request, as a system prompt of that one block."""
+def _is_billing_header(name: str, value: object) -> bool:
+    """Return True for a system prompt with only Claude Code's billing header, which it sends with every request."""
     return (
         name == "system"
         and isinstance(value, list)

@@ -30,7 +30,7 @@ from gateway.cli.batch.results_file import (
 )
 from gateway.cli.batch.run_state import RunState, SentBatch, state_path
 from gateway.cli.batch.sent_files import remember_file
-from gateway.cli.batch.wait import tell, wait_for_all
+from gateway.cli.batch.wait import report_outage, wait_for_all
 from gateway.cli.console import CommandError
 
 
@@ -115,7 +115,7 @@ class Run:
                 output = self.plan.output
                 downloaded = output.with_name(f"{output.name}.{batch.id}")
                 try:
-                    await patiently(partial(self._download, batch.id, downloaded), partial(tell, self.meter))
+                    await patiently(partial(self._download, batch.id, downloaded), partial(report_outage, self.meter))
                     newer_first = find_results(downloaded), find_results(output)
                     write_merged(output, self.plan.requests.custom_ids, *newer_first, mode=self.plan.mode)
                 finally:
@@ -134,7 +134,7 @@ class Run:
             self.meter.show("sending (bytes)", done, self.plan.requests.body_bytes(part))
 
         call = partial(create, self.api, self.plan.requests, part, batch.idempotency_key, sent)
-        created = await patiently(call, partial(tell, self.meter))
+        created = await patiently(call, partial(report_outage, self.meter))
         batch.id = created["id"]
         self.state.save()
         remember_file(batch.id, self.plan.requests.path)

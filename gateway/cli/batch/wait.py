@@ -30,7 +30,7 @@ async def wait_for_all(
     while left:
         for batch_id in tuple(left):
             call = partial(progress_of, api, batch_id)
-            shown, done[batch_id], costs[batch_id] = await patiently(call, partial(tell, meter))
+            shown, done[batch_id], costs[batch_id] = await patiently(call, partial(report_outage, meter))
             if shown["processing_status"] == "ended":
                 left.remove(batch_id)
                 meter.note(to_line(shown), "ended", batch=batch_id, request_counts=shown["request_counts"])
@@ -41,7 +41,7 @@ async def wait_for_all(
     return costs
 
 
-def tell(meter: Meter, outage: Outage) -> None:
+def report_outage(meter: Meter, outage: Outage) -> None:
     """Report a temporary failure while it lasts, and its end."""
     if outage.error is None:
         meter.clear(

@@ -51,7 +51,7 @@ def with_own_ids(row: SimulatedVendor, generation: Generation, completion: Compl
 def to_whole(answer: VendorAnswer) -> Script:
     choice = {
         "index": 0,
-        "message": {"role": "assistant", **_told(answer)},
+        "message": {"role": "assistant", **_message_fields(answer)},
         "finish_reason": answer.finish_reason,
     }
     body = _head(answer, "chat.completion") | {"choices": [choice], "usage": usage_of_vendor(answer)}
@@ -77,7 +77,7 @@ def usage_of_vendor(answer: VendorAnswer) -> Json:
     }
 
 
-def _told(answer: VendorAnswer) -> Json:
+def _message_fields(answer: VendorAnswer) -> Json:
     """Return the message, without its role."""
     text: Any = answer.completion.text or None
     shown: Json = {}
