@@ -130,8 +130,8 @@ def _completed(block: dict[str, Any], index: int, calls: WholeCalls) -> dict[str
     match block.get("type"):
         case "thinking" if block.get("thinking") is None or not isinstance(block.get("signature"), str):
             return {**block, "thinking": block.get("thinking") or "", "signature": to_string(block.get("signature"))}
-        case "text" if block.get("text") is None:
-            return {}  # no block
+        case "text" if not block.get("text"):
+            return {}  # no block: it could not be given back
         case "tool_use":
             return calls.completed(block, index)
     return block

@@ -94,9 +94,8 @@ class BlockOrder:
         index = event.get("index")
         if kind == "thinking" and index != self._index and type(index) is int and index in self._closed:
             return b""  # a signature that comes after the end of its block
-        if (is_misplaced := self._kind is None or (kind is not None and not _holds(self._kind, kind))) and _is_empty(
-            told
-        ):
+        is_misplaced = self._kind is None or (kind is not None and not _holds(self._kind, kind))
+        if (is_misplaced or self._is_empty_text) and _is_empty(told):
             return b""
         self._input, output = {}, b""
         if is_misplaced:
@@ -111,9 +110,11 @@ class BlockOrder:
         return output
 
     def stop(self, event: Mapping[str, Any], frame: bytes) -> bytes:
-        """End the block; the end of one that is not open is left out."""
+        """End the block; the end of one that is not open is left out, and so is a text that is empty."""
         if self._kind is None or event.get("index") != self._index:
             return b""
+        if self._is_empty_text:
+            return self._drop()
         self._kind, self.head = None, b""
         return self._release() + self._whole_input() + self._numbered(self._index, frame)
 
@@ -121,6 +122,8 @@ class BlockOrder:
         """End the open block, if the upstream has not."""
         if self._kind is None:
             return b""
+        if self._is_empty_text:
+            return self._drop()
         self._kind, self.head = None, b""
         if type(self._index) is int:
             self._closed.add(self._index)
@@ -135,13 +138,21 @@ class BlockOrder:
         """Begin the block that a delta needs, in place of an empty one of another type."""
         if not kind:
             raise UpstreamError(DISORDER)
-        if self._held:
-            self._held, self._kind = b"", None
-            self._number -= 1
-        closing = self.close()
+        closing = self._drop() if self._held else self.close()
         self._is_disordered = True
         event = {"type": START.decode(), "index": index, "content_block": NEW_BLOCKS[kind]}
         return closing + self._begin(kind, index, _written(START, event))
+
+    @property
+    def _is_empty_text(self) -> bool:
+        """Whether the open block is a text that has had no content, which could not be given back."""
+        return self._held != b"" and self._kind == "text"
+
+    def _drop(self) -> bytes:
+        """Leave out the open block, whose start is held."""
+        self._held, self._kind, self._is_disordered = b"", None, True
+        self._number -= 1
+        return b""
 
     def _begin(self, kind: str, index: object, frame: bytes) -> bytes:
         self._number += 1

@@ -357,8 +357,9 @@ class NativeStream:
             self._counts.update(counts)
             self.has_usage, self._origin.estimated = True, False
             self._origin.cost = to_cost(counts)
-        if told and (reason != told.get("stop_reason") or "stop_sequence" not in told):  # vLLM 0.32 leaves it out
-            event["delta"] = {**delta, "stop_reason": reason, "stop_sequence": delta.get("stop_sequence")}
+        if reason != told.get("stop_reason") or "stop_sequence" not in told:  # vLLM 0.32 leaves it out
+            shown = reason if told else self.stop_reason  # the last one is the one that clients keep
+            event["delta"] = {**delta, "stop_reason": shown, "stop_sequence": delta.get("stop_sequence")}
             frame = to_event(b"message_delta", orjson.dumps(event)).removesuffix(END)
         if counts and not self._owes_usage:
             return frame

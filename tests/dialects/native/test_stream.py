@@ -341,7 +341,20 @@ DISORDERED: dict[str, tuple[bytes, list[tuple[str, Any]]]] = {
     ),
     "an empty block comes first": (
         start(0, "text", **TEXT) + stop(0) + start(1, "text", **TEXT) + delta(1, text="a") + stop(1),
-        [("text", ""), ("text", "a")],
+        [("text", "a")],
+    ),
+    "an empty text without an end comes first": (
+        start(0, "text", **TEXT) + start(1, "text", **TEXT) + delta(1, text="a") + stop(1),
+        [("text", "a")],
+    ),
+    "a text has nothing but an empty delta": (
+        b"".join((start(0, "text", **TEXT), delta(0, text=""), stop(0)))
+        + b"".join((start(1, "text", **TEXT), delta(1, text="a"), stop(1))),
+        [("text", "a")],
+    ),
+    "an empty text comes last": (
+        start(0, "text", **TEXT) + delta(0, text="a") + stop(0) + start(1, "text", **TEXT) + stop(1),
+        [("text", "a")],
     ),
 }  # fmt: skip
 
@@ -883,3 +896,18 @@ def test_whole_answer_with_a_block_that_cannot_be_read_is_an_upstream_error(bloc
     reply = Reply("msg_1", "req_1", "asked", "claude-opus-4-5", Keyring(()), input_estimate=7)
     with pytest.raises(UpstreamError, match="cannot be read"):
         to_answered(orjson.dumps({**MESSAGE, "content": [block]}), reply)
+
+
+@pytest.mark.parametrize("ending", [{}, None, 5, "end"], ids=str)
+@pytest.mark.parametrize("reason", ["max_tokens", None])
+def test_last_delta_without_a_reason_keeps_the_one_before(ending: Any, reason: str | None) -> None:
+    before = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage={"output_tokens": 3})
+    last = event("message_delta", delta=ending, usage={"output_tokens": 5})
+    told = run(stream(), BEGINNING + text_delta("Hello") + stop(0) + before + last + STOP)
+    message = fold_stream(told)
+    assert (message["stop_reason"], message["usage"]["output_tokens"]) == (reason or "end_turn", 5)
+
+
+def test_empty_text_of_a_whole_answer_is_left_out() -> None:
+    content = [{"type": "text", "text": ""}, {"type": "text", "text": "a"}]
+    assert to_answered(orjson.dumps({**MESSAGE, "content": content}), REPLY).message["content"] == content[1:]
