@@ -40,6 +40,7 @@ from tests.support import conversions as ways
 from tests.support.damage import Mutator, damaged, pieces_of
 from tests.support.fuzz_answers import fuzz_faces, fuzz_models, fuzz_passed_on
 from tests.support.fuzz_dialects import fuzz_dialects
+from tests.support.fuzz_facts import fuzz_facts
 from tests.support.fuzz_framing import fuzz_framing, fuzz_headers
 from tests.support.fuzz_growth import fuzz_runs
 from tests.support.fuzz_history import fuzz_history
@@ -57,6 +58,7 @@ DEFAULT_COUNT = 100_000
 SLOWNESS = {
     "history": 5,
     "faces": 5,
+    "facts": 5,
     "passed on": 5,
     "models": 5,
     "turns": 8,
@@ -338,6 +340,7 @@ FUZZERS: dict[str, Fuzzer] = {
     "dialects": fuzz_dialects,
     "history": fuzz_history,
     "faces": fuzz_faces,
+    "facts": fuzz_facts,
     "passed on": fuzz_passed_on,
     "models": fuzz_models,
     "turns": fuzz_turns,

@@ -23,6 +23,7 @@ OUTCOMES = {
     "dialects": {"same", "noted"},
     "history": {"accepted"},
     "faces": {"failed", "whole"},
+    "facts": {"failed", "whole"},
     "passed on": {"failed", "whole"},
     "models": {"listed", "refused", "damaged"},
     "turns": {"known", "new"},

@@ -86,7 +86,7 @@ def fold_messages(data: bytes, read: Read) -> dict[str, Any]:
     pieces: list[str] = []
     kinds = []
     for event in events_of(data):
-        kinds.append(event["type"])
+        kinds += [event["type"]] if event["type"] != "ping" else []
         match event["type"]:
             case "message_start":
                 message |= event["message"]
