@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import StreamConverter
-from gateway.dialects.chat.client.answer import to_completion
+from gateway.dialects.chat.client.answer import BETWEEN_THOUGHTS, to_completion
 from gateway.dialects.chat.client.stream import ChatStream
 from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.clients.tools import ToolRegistry
@@ -42,19 +42,8 @@ ODD = (None, ABSENT, "", [], {}, 0, -1, 1.5, "x")
 # Fields that say what an answer is, so that another value makes another answer.
 TELLING = frozenset(
     {
-        *(
-            "arguments",
-            "choices",
-            "content",
-            "content_block",
-            "delta",
-            "function",
-            "input",
-            "item",
-            "message",
-            "output",
-        ),
-        *("partial_json", "response", "summary", "text", "thinking", "tool_calls", "type"),
+        *("arguments", "choices", "content", "content_block", "delta", "function", "input", "item", "message"),
+        *("output", "partial_json", "response", "summary", "text", "thinking", "tool_calls", "type"),
     }
 )
 # Stop reasons that all three APIs have; OpenAI's have no other word for stop sequences and for those of the future.
@@ -68,9 +57,10 @@ def fuzz_facts(random: Random) -> str:
     name = random.choice(list(WRITERS))
     answer = to_answer(random)
     telling = TELLING | ({"index"} if name == "chat" else set())  # another index is another choice
-    stream = (
-        b"\n\n".join(changed(WRITERS[name](answer).removesuffix(b"\n\n").split(b"\n\n"), telling, random)) + b"\n\n"
-    )
+    frames = WRITERS[name](answer).removesuffix(b"\n\n").split(b"\n\n")
+    for _ in range(random.choice((1, 1, 2, 3))):
+        frames = changed(frames, telling, random) if frames else frames
+    stream = b"".join([frame + b"\n\n" for frame in frames])
     told = dict(all_told(name, stream, has_calls=any(block["type"] == "tool_use" for block in answer["content"])))
     first = told["messages"]
     for api, facts in told.items():
@@ -175,4 +165,4 @@ def read(api: str, told: bytes, converter: StreamConverter, *, has_stream: bool)
     assert found.output == converter.usage["output_tokens"], "a client is told other counts than are recorded"
     stop = STOPS.get(found.stop, "ended")
     calls = [call if stop == "ended" else call[0] for call in found.calls]  # one of the others may be cut
-    return found.text.strip(), found.thinking.strip(), calls, stop
+    return found.text.strip(), found.thinking.strip().replace(BETWEEN_THOUGHTS, ""), calls, stop

@@ -183,10 +183,9 @@ class OriginalStream:
             told = self._take_events([rest]) if rest.strip() else b""
         if self.done or self.failure is not None:
             return told
-        if self.is_finished:
-            told += self._take_ending(None)
-            self.done = True
-            return told + self._owed_usage() + DONE_EVENT
+        begun = [choice.finish for choice in self._choices.values() if choice.finish.has_choice]
+        if begun and all(finish.reason for finish in begun):  # though content may have come behind it
+            return told + self._finished()
         self.failure = cut_off(has_begun=self.started or bool(self._chunks.last))
         return told + self._without_end()
 

@@ -159,8 +159,8 @@ class MessageStream:
         return self._guarded(self._read_end)
 
     def fail(self, error: GatewayError) -> bytes:
-        """The transport failed. If the answer was already whole, only its end is missing, and the client gets that."""
-        if self._finish.is_over:
+        """The transport failed. An answer that was whole gets its end: no content came behind its reason."""
+        if self._finish.is_over and not self._finish.is_early:
             return self._guarded(self._complete)
         if self._state is BODY and self._body.is_whole:
             return self._guarded(self._read_end)

@@ -16,6 +16,7 @@ from gateway.dialects.chat.original.stream import OriginalStream
 from gateway.dialects.chat.response.calls.near_json import MAX_REST
 from gateway.dialects.chat.response.calls.tool_arguments import REPAIRED
 from gateway.dialects.chat.response.chunks import BrokenChunk
+from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.reply import Reply
 from gateway.errors import AnswerCut, EmptyAnswer, RateLimited, UpstreamError
 from gateway.messages.notes import Note
@@ -871,8 +872,9 @@ def test_client_that_asked_for_usage_gets_numbers(usage: Any, counts: tuple[int,
     assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]) == (*counts, sum(counts))
 
 
-def test_reason_in_front_of_content_is_kept_where_no_other_follows() -> None:
-    told, stream = passed(START, chunk({"content": "Hel"}, "length"), chunk({"content": "lo"}), DONE)
+@pytest.mark.parametrize("mark", [DONE, b""], ids=["a mark", "no mark"])
+def test_reason_in_front_of_content_is_kept_where_no_other_follows(mark: bytes) -> None:
+    told, stream = passed(START, chunk({"content": "Hel"}, "length"), chunk({"content": "lo"}), mark)
     assert [choice["finish_reason"] for each in chunks_of(told) for choice in each["choices"]] == [
         *[None] * 3,
         "length",
@@ -892,3 +894,12 @@ def test_role_of_another_type_is_left_out(role: Any) -> None:
     told, stream = passed(chunk({"role": role, "content": ""}), chunk({"content": "Hello"}), chunk({}, "stop"), DONE)
     assert stream.done
     assert "role" not in chunks_of(told)[0]["choices"][0]["delta"]
+
+
+def test_reason_in_front_of_content_is_no_end_where_the_connection_breaks() -> None:
+    pieces = START, chunk({"content": "Hel"}, "stop"), chunk({"content": "lo"})
+    for stream in (OriginalStream(REPLY, shows_usage=False), MessageStream(REPLY)):
+        for piece in pieces:
+            stream.feed(piece)
+        stream.fail(UpstreamError("The connection was lost."))
+        assert stream.failure is not None
