@@ -27,8 +27,6 @@ EXPECTED_FAILURES: Final[dict[str, tuple[str, str]]] = {
 # What servers do wrong in their other dialects, by dialect: sentences of cases, and the reason.
 CHOICES_IGNORED = "the server ignores named and forbidden choices, and the parallel flag"
 SETTINGS_IGNORED = "the server ignores thinking that is disabled or adaptive, efforts and output formats"
-SYSTEM_REFUSED = "the model's template takes no system message there, and a native request is not rewritten"
-IMAGES_REFUSED = "the server answers 500 to an image for a text model"
 CONTEXT_HIDDEN = "the server does not report that the context was full"
 LEAST_LIMIT = "Responses take no limit below 16 tokens"
 FORMATS_IGNORED = "the server ignores `text.format`"
@@ -36,22 +34,6 @@ FILES_REFUSED = "the server refuses files by the name of the part"
 
 LLAMA_CPP_FAILURES: Final[dict[str, dict[str, str]]] = {
     "messages": {
-        **dict.fromkeys(
-            (
-                "a system message within the conversation arrives as text",
-                "a system message behind the first user message arrives as text",
-                "a system message between earlier turns arrives as text",
-            ),
-            SYSTEM_REFUSED,
-        ),
-        **dict.fromkeys(
-            (
-                "an image for a text model becomes a note",
-                "an image in a tool result for a text model becomes a note",
-                "an image in an earlier turn does not stop the conversation",
-            ),
-            IMAGES_REFUSED,
-        ),
         **dict.fromkeys(
             (
                 "a named tool is called though the model prefers another",
@@ -99,17 +81,7 @@ VLLM_FAILURES: Final[dict[str, dict[str, str]]] = {
             ),
             WHITE_SPACE,
         ),
-        **dict.fromkeys(
-            (
-                "an image for a text model becomes a note",
-                "an image in a tool result for a text model becomes a note",
-                "an image in an earlier turn does not stop the conversation",
-                "a schema word that the grammar lacks is left out and noted",
-                "the fifth stop sequence is named",
-                "max_tokens above the context is lowered and noted",
-            ),
-            PASSED_ON,
-        ),
+        "the fifth stop sequence is named": PASSED_ON,
         **dict.fromkeys(
             (
                 "thinking and text are whole beside the stop sequence '\\n\\nHuman:'",

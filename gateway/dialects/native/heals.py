@@ -1,7 +1,8 @@
 """Second tries of refused Messages requests: the rules and rewrites of chat requests, on what both forms have.
 
 llama.cpp, vLLM, SGLang and Ollama compile the same schemas, and have the same limits, behind both of their APIs. The
-parts that they refuse are put into chat's form, rewritten there, and put back. Rewrites of messages are left to chat.
+parts that they refuse are put into chat's form, rewritten there, and put back. Of messages, media and
+the role of instructions are rewritten.
 Claude's own refusals are the client's to act on.
 """
 
@@ -15,6 +16,7 @@ from gateway.dialects import spans
 from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.refusals import asked_for
+from gateway.dialects.native.media import media_of, without_media
 from gateway.errors import GatewayError
 from gateway.json_values import to_mapping, to_mappings
 from gateway.messages.notes import Note
@@ -27,7 +29,9 @@ SCHEMA_KINDS: Final[frozenset[Kind]] = frozenset(
         "typed_schemas",
     }
 )
-KINDS: Final = SCHEMA_KINDS | {"auto_choice", "cut_descriptions", "drop_fields", "lone_tool", "max_tokens"}
+TOOL_KINDS: Final[frozenset[Kind]] = frozenset({"auto_choice", "cut_descriptions", "lone_tool"})
+MESSAGE_KINDS: Final[frozenset[Kind]] = frozenset({"media_as_text", "system_as_user"})
+KINDS: Final = SCHEMA_KINDS | TOOL_KINDS | MESSAGE_KINDS | {"drop_fields", "max_tokens"}
 # What a client can do without, of the fields that a server may refuse.
 DISPENSABLE: Final = frozenset({"temperature", "thinking", "top_k", "top_p"})
 CHOICES: Final = {"any": "required", "auto": "auto", "none": "none"}
@@ -70,6 +74,10 @@ def _changed(request: dict[str, Any], adaptation: Adaptation) -> tuple[dict[str,
     """Return the request as one adaptation changes it: the same object if it does not concern it."""
     if adaptation.kind not in KINDS:
         return request, ()
+    if adaptation.kind == "media_as_text":
+        return without_media(request, adaptation.names)
+    if adaptation.kind == "system_as_user":
+        return _without_system_turns(request)
     if adaptation.kind == "drop_fields" and not DISPENSABLE.issuperset(adaptation.names):
         return request, ()
     seen = _to_chat(request)
@@ -91,9 +99,24 @@ def _rewritten(body: bytes, request: Mapping[str, Any], changed: Mapping[str, An
     return b"{" + b",".join(kept) + b"}"
 
 
+def _without_system_turns(request: dict[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Turn system messages within the conversation into marked text of the user; `system` stays."""
+    messages = to_mappings(request.get("messages"))
+    if len(messages) != len(request["messages"]) or not all({"role", "content"} <= one.keys() for one in messages):
+        return request, ()
+    changed, notes = apply(Adaptation("no_system"), cast(ChatRequest, {"messages": messages}))
+    if not notes:
+        return request, ()
+    note = Note("changed", "messages", "this upstream takes a system message at the start only; others are user text")
+    return {**request, "messages": changed["messages"]}, (note,)
+
+
 def _to_chat(request: Mapping[str, Any]) -> Body:
     """Return what the rules look at, under its names in chat. Requests are not checked before: any shape may come."""
-    body: Body = {"messages": [], **{name: request[name] for name in DISPENSABLE if name in request}}
+    # Of the messages only that they hold media, whose rewrite is not chat's.
+    parts = [{"type": kind} for kind in sorted(media_of(request))]
+    messages = [{"role": "user", "content": parts}] if parts else []
+    body: Body = {"messages": messages, **{name: request[name] for name in DISPENSABLE if name in request}}
     if isinstance(request.get("max_tokens"), int):
         body["max_tokens"] = request["max_tokens"]
     if request.get("tools"):

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from gateway.dialects.base import Prepared
+from gateway.dialects.chat.vocabulary import SYSTEM_MARK
 from gateway.dialects.native.heals import to_adapted
 from gateway.upstream.vendors.adaptation import Adaptation
 from tests.dialects.native.test_dialect import ANTHROPIC, ASKING, dialect, prompt_of, route_to, sent
@@ -17,7 +18,18 @@ DEEP = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?
 BARE = {"type": "object", "properties": {"a": {"type": "string"}}}
 TOOL: Json = {"name": "look", "description": "Look.", "input_schema": DEEP}
 SERVER_TOOL: Json = {"type": "web_search_20250305", "name": "web_search"}
+IMAGE: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
+OMITTED: Json = {"type": "text", "text": "[image omitted: this model cannot read it]"}
 GRAMMAR = "Failed to initialize samplers: failed to parse grammar"
+
+
+def user(*content: Any) -> Json:
+    return {"role": "user", "content": content[0] if isinstance(content[0], str) else [*content]}
+
+
+def result_of(content: Any) -> Json:
+    return user({"type": "tool_result", "tool_use_id": "a", "content": content})
+
 
 # The refusal, the request, the fields after it.
 CASES: dict[str, tuple[str, Json, Json]] = {
@@ -37,6 +49,24 @@ CASES: dict[str, tuple[str, Json, Json]] = {
         "max_tokens=9000 cannot be greater than max_model_len=8192.",
         {"max_tokens": 9000},
         {"max_tokens": 8192},
+    ),
+    "an image": (
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        {"messages": [user(IMAGE), result_of([IMAGE, "x"]), user("b")]},
+        {"messages": [user(OMITTED), result_of([OMITTED, "x"]), user("b")]},
+    ),
+    "a document": (
+        "unsupported content[].type: file is not supported",
+        {"messages": [user({**IMAGE, "type": "document", "title": "a"})]},
+        {"messages": [user({"type": "text", "text": "[document 'a' omitted: this model cannot read it]"})]},
+    ),
+    "a system message within the conversation": (
+        "Jinja Exception: System message must be at the beginning.",
+        {
+            "system": "S",
+            "messages": [user("a"), {"role": "assistant", "content": "b"}, {"role": "system", "content": "c"}],
+        },
+        {"system": "S", "messages": [user("a"), {"role": "assistant", "content": "b"}, user(f"{SYSTEM_MARK}\nc")]},
     ),
     "a named tool": (
         "Invalid tool_choice type: 'object'. Supported string values: none, auto, required",
@@ -72,7 +102,7 @@ def test_later_requests_avoid_what_was_refused(name: str) -> None:
     later = dialect().prepare(prompt_of(**fields), LOCAL, replace(ASKING, adaptations=first.healed))
     assert later.body == first.body
     assert later.is_edited
-    other = prompt_of(system="x")
+    other = prompt_of(stop_sequences=["x"])
     untouched = dialect().prepare(other, LOCAL, replace(ASKING, adaptations=first.healed))
     assert untouched.body == dialect().prepare(other, LOCAL, ASKING).body
 
