@@ -58,7 +58,7 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.mark.parametrize("name", FILES)
 def test_reading_a_file_takes_work_in_proportion(reading: Callable[[str], Work], name: str) -> None:
-    lines, allocated = growth_of(lambda n: reading(FILES[name](n)), 40)
+    lines, allocated = growth_of(lambda n: reading(FILES[name](n)), 15)
     assert lines <= MOST, f"{lines:.1f} times the lines for ten times as much"
     assert allocated <= MOST, f"{allocated:.1f} times the memory for ten times as much"
 

@@ -70,7 +70,7 @@ REQUESTS: dict[str, Callable[[int], Work]] = {
     "tools with odd names": lambda n: chat([USER], tools=[function(f"t {number}") for number in range(n)]),
     "hosted tools": lambda n: responses([USER], tools=[{"type": f"hosted{number}"} for number in range(n)]),
     "items": lambda n: responses([{"type": "message", **USER}] * n),
-    "unknown items": lambda n: responses([{"type": f"t{number}"} for number in range(n)]),
+    "unknown items": lambda n: responses([USER, *[{"type": f"t{number}"} for number in range(n)]]),
     "reasoning items": lambda n: responses(
         [USER, *[{"type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}]}] * n]
     ),
