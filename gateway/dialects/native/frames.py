@@ -85,9 +85,10 @@ def is_readable_start(message: Mapping[str, Any]) -> bool:
     )
 
 
-def without_broken_texts(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message without those of its TEXTS that are none: null, or of another type."""
-    return {name: value for name, value in message.items() if name not in TEXTS or isinstance(value, str)}
+def without_broken_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without those of its TEXTS that are null or of another type; the same one if there are none."""
+    broken = [name for name in TEXTS if not isinstance(message.get(name, ""), str)]
+    return {name: value for name, value in message.items() if name not in broken} if broken else message
 
 
 def is_whole(frame: bytes) -> bool:
