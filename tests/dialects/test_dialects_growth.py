@@ -104,6 +104,7 @@ REQUESTS: dict[str, Callable[[int], Work]] = {
                 }
             ],
             frozenset(),
+            [],
         )
     ),
 }

@@ -28,6 +28,7 @@ MAX_NAME: Final = 64
 HASH_LENGTH: Final = 8
 # Codex' own namespace; its calls may leave it out (0.171.0).
 DEFAULT_NAMESPACE: Final = "functions"
+DECLARED_TWICE = "two different tools have this name, and the last one is offered"
 HOSTED = "the tool is built into models of OpenAI and is not available here"
 
 # Fields of tools that reach no upstream.
@@ -126,7 +127,8 @@ class ToolRegistry:
         control = tool.get("cache_control") or definition.get("cache_control")
         if control and "custom" not in offered:
             offered["cache_control"] = control
-        self._offered.pop(flat, None)
+        if self._offered.pop(flat, offered) != offered:
+            self.notes.append(Note("changed", f"{path}.name", DECLARED_TWICE))
         self._offered[flat] = offered
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.access.keyring import Keyring
 from gateway.dialects.clients.fields import to_text
+from gateway.errors import InvalidRequest
 from gateway.messages.envelope import seal
 from gateway.messages.notes import Note
 
@@ -32,6 +33,7 @@ class Turns:
     _system: list[dict[str, Any]] = field(default_factory=list)
     _instructions: list[dict[str, Any]] = field(default_factory=list)  # not yet placed
     _seal: str = ""
+    _empty: str = ""  # path of a user message without content, if nothing follows it
     _results_at: int = 0  # behind the last turn of the assistant, where results of its calls are
 
     def add_instructions(self, blocks: list[dict[str, Any]]) -> None:
@@ -39,6 +41,7 @@ class Turns:
         (self._instructions if self.messages else self._system).extend(blocks)
 
     def add_user(self, blocks: list[dict[str, Any]], path: str) -> None:
+        self._empty = "" if blocks else path
         if blocks:
             self.messages.append({"role": "user", "content": to_content(blocks)})
         else:
@@ -49,6 +52,7 @@ class Turns:
         if not blocks:
             return
         self._place_instructions()
+        self._empty = ""
         if self.messages and self.messages[-1]["role"] == "assistant":
             self.messages[-1]["content"] += blocks
         else:
@@ -79,8 +83,13 @@ class Turns:
         self.add_assistant([{"type": "redacted_thinking", "data": data}])
 
     def finish(self) -> dict[str, Any]:
-        """Return `messages` and, where there is one, `system`. A conversation of instructions alone is the user's."""
+        """Return `messages` and, where there is one, `system`. A conversation of instructions alone is the user's.
+
+        Raises InvalidRequest for an empty last message behind an answer, which the model would go on writing.
+        """
         self._place_instructions()
+        if self._empty and self.messages and self.messages[-1]["role"] == "assistant":
+            raise InvalidRequest(f"{self._empty}.content: the last message must have content")
         if not self.messages and self._system:
             self.messages.append({"role": "user", "content": to_content([self._system.pop()])})
             self.notes.append(Note("changed", "messages", "the last instructions are sent as the user's message"))

@@ -6,6 +6,7 @@ from typing import Any, cast
 import orjson
 
 from gateway.errors import InvalidRequest
+from gateway.messages.notes import Note
 from gateway.messages.openai_breakpoints import OPENAI_BREAKPOINT
 from gateway.schemas.openai import ContentPart
 from gateway.schemas.responses import InputPart, ReasoningItem, ResponseItem
@@ -16,10 +17,15 @@ LEAST_OUTPUT = 16
 REASONING_SETTINGS = ("summary", "context", "mode")
 # The name of the text in the input of a custom tool's call: `tool_use` blocks have an object there.
 CUSTOM_INPUT = "input"
+LOST_REASONING = Note("dropped", "messages.thinking", "the API refuses reasoning without the item that followed it")
 
 
-def to_items(messages: Sequence[Any], custom_tools: frozenset[str], *, has_phases: bool = False) -> list[ResponseItem]:
+def to_items(
+    messages: Sequence[Any], custom_tools: frozenset[str], notes: list[Note], *, has_phases: bool = False
+) -> list[ResponseItem]:
     """Raises InvalidRequest for media that Responses has no part for. `custom_tools`: names of tools without schema.
+
+    A note of reasoning that is left out is added to `notes`.
 
     `has_phases`: the model is told which of its messages were comments on the way to its final answer. OpenAI's guide
     asks for it from gpt-5.3-codex on; Messages has no such field, but a text in front of calls is a comment.
@@ -29,7 +35,11 @@ def to_items(messages: Sequence[Any], custom_tools: frozenset[str], *, has_phase
     for message in messages:
         match message["role"]:
             case "assistant":
-                items += _to_turn(message, custom_tools, custom_calls, has_phases=has_phases)
+                turn = _to_turn(message, custom_tools, custom_calls, has_phases=has_phases)
+                if turn and turn[-1]["type"] == "reasoning":
+                    turn = []
+                    notes += [LOST_REASONING] if LOST_REASONING not in notes else []
+                items += turn
             case "tool":
                 call_id = message["tool_call_id"]
                 output = _to_content(message["content"])
@@ -46,7 +56,7 @@ def to_items(messages: Sequence[Any], custom_tools: frozenset[str], *, has_phase
 def _to_turn(
     message: Mapping[str, Any], custom_tools: frozenset[str], custom_calls: set[str], *, has_phases: bool
 ) -> list[ResponseItem]:
-    """One assistant message: its reasoning, its text, its calls. Reasoning that nothing follows would be refused."""
+    """One assistant message: its reasoning, its text, its calls."""
     said: list[Any] = []
     parts = message.get("content") or ""
     parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
@@ -71,8 +81,7 @@ def _to_turn(
     if plain and not reasoning:
         content = [{"type": "reasoning_text", "text": plain}]
         reasoning = [cast(ReasoningItem, {"type": "reasoning", "summary": [], "content": content})]
-    # The API refuses reasoning without the item that followed it.
-    return [*reasoning, *said] if said else []
+    return [*reasoning, *said]
 
 
 def to_reasoning_items(entries: Sequence[Mapping[str, Any]]) -> Iterator[ReasoningItem]:

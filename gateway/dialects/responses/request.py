@@ -45,7 +45,8 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
     beyond = {target.reasoning.budget_field, *(path for path, _ in (*target.constants, *target.renamed))}
     same = SAME | target.parameters | beyond | {other for _, other in target.renamed}
     body: dict[str, Any] = {name: value for name, value in chat.items() if name in same}
-    body["input"] = to_items(chat["messages"], custom_tools, has_phases=target.has_phases)
+    notes: list[Note] = []
+    body["input"] = to_items(chat["messages"], custom_tools, notes, has_phases=target.has_phases)
     if chat.get("continue_final_message") and body["input"] and body["input"][-1].get("role") == "assistant":
         body["input"][-1]["status"] = "in_progress"  # vLLM 0.32 then continues it
     body |= {"store": False, "include": ["reasoning.encrypted_content"]}
@@ -53,7 +54,7 @@ def to_responses_request(chat: Mapping[str, Any], target: Target, settings: Mapp
         body["tools"] = tools
         if "tool_choice" in chat:
             body["tool_choice"] = _to_choice(chat["tool_choice"])
-    notes = _put_length(body, chat)
+    notes += _put_length(body, chat)
     effort = chat.get("reasoning_effort")
     given = chat.get("reasoning") if target.openrouter else None
     reasoning = {name: value for name, value in (given or {}).items() if name in OPENROUTER_REASONING}

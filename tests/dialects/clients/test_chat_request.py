@@ -9,6 +9,7 @@ from gateway.errors import InvalidRequest
 from tests.dialects.clients.conversions import converted, messages_of
 
 USER = {"role": "user", "content": "Hello"}
+ANSWER = {"role": "assistant", "content": "Hi"}
 FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -288,6 +289,8 @@ def test_parameters_reach_messages_by_their_names() -> None:
         ({"tools": [FUNCTION], "tool_choice": "sometimes"}, "tool_choice"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "many"}, "max_tokens"),
+        ({"messages": [USER, ANSWER, {"role": "user", "content": " "}]}, "messages.2.content"),
+        ({"messages": [USER, ANSWER, {"role": "user", "content": None}]}, "messages.2.content"),
     ],
 )
 def test_field_that_cannot_be_carried_over_is_refused_by_name(body: dict[str, Any], field: str) -> None:
@@ -350,6 +353,20 @@ def test_parts_of_messages_that_nothing_takes_are_noted() -> None:
     spoken = {"role": "assistant", "content": "a", "audio": {"id": "audio_1"}}
     asked = converted({"messages": [named, spoken, {"role": "user", "content": "go"}]})
     assert [note.text for note in asked.notes] == ["dropped:messages.0.name", "dropped:messages.1.audio"]
+
+
+def test_empty_message_that_is_not_needed_for_the_order_of_turns_is_noted() -> None:
+    empty = {"role": "user", "content": ""}
+    for messages in ([USER, empty], [USER, ANSWER, empty, USER], [USER, ANSWER, empty, ANSWER]):
+        asked = converted({"messages": messages})
+        assert [note.text for note in asked.notes] == [f"dropped:messages.{messages.index(empty)}"]
+
+
+def test_second_declaration_of_a_tool_is_noted_where_it_differs() -> None:
+    other = {"type": "function", "function": {**FUNCTION["function"], "description": "Other."}}
+    asked = converted({"messages": [USER], "tools": [FUNCTION, FUNCTION, other]})
+    assert [tool["description"] for tool in asked.request["tools"]] == ["Other."]
+    assert [note.text for note in asked.notes] == ["changed:tools.2.name"]
 
 
 @pytest.mark.parametrize("data", ["x", "iVBORw0KGgo", "é=="])

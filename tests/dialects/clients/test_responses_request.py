@@ -197,6 +197,7 @@ def test_parameters_reach_messages_by_their_names() -> None:
         ({"input": []}, "input"),
         ({"input": ""}, "input"),
         ({"input": [{"role": "user", "content": ""}]}, "input"),
+        ({"input": [USER, {"role": "assistant", "content": "a"}, {"role": "user", "content": ""}]}, "input.2.content"),
         ({"input": [{"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}]}, "input"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"truncation": "sometimes"}, "truncation"),

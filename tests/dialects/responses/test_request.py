@@ -293,3 +293,15 @@ def test_cache_control_is_noted_where_responses_of_openrouter_are_asked() -> Non
     prepared = prepare(route_to("other/m", "openrouter"), messages=[{"role": "user", "content": [text]}])
     assert [note.text for note in prepared.notes if "cache" in note.field] == ["dropped:messages.cache_control"]
     assert "cache_control" not in str(sent(prepared))
+
+
+def test_reasoning_that_nothing_follows_is_left_out_with_one_note() -> None:
+    thinking = {"type": "thinking", "thinking": "Hm", "signature": ""}
+    user, alone = {"role": "user", "content": "hi"}, {"role": "assistant", "content": [thinking]}
+    said = {"role": "assistant", "content": [thinking, {"type": "text", "text": "a"}]}
+    kept = prepare(messages=[user, said, user])
+    assert "reasoning" in [item["type"] for item in sent(kept)["input"]]
+    assert not kept.notes
+    lost = prepare(messages=[user, alone, user, alone, user])
+    assert "reasoning" not in [item["type"] for item in sent(lost)["input"]]
+    assert [note.text for note in lost.notes].count("dropped:messages.thinking") == 1
