@@ -14,7 +14,7 @@ from bench.load import Shape
 from bench.measure import Machine, machine
 from bench.report import machine_line, table
 from bench.steps import SEEING, STEP_BODIES, steps_of
-from bench.targets import Recipe, Stage, running, running_stage
+from bench.targets import Recipe, Stage, StartError, running, running_stage
 
 # Case → requests that are counted; a third of them as well before, so that caches are filled and code is specialised.
 REQUESTS = {
@@ -52,7 +52,7 @@ def measure(recipes: Sequence[Recipe], cases: Sequence[str], say: Callable[[str]
 
 
 def count(recipe: Recipe, name: str, stage: Stage, directory: Path) -> float:
-    """Return the instructions for an answer, or for a delta."""
+    """Return the instructions for an answer, or for a delta. Raises StartError if the target gave none."""
     case, out = CASES[name], directory / f"{recipe.name}-{name}"
     shape = Shape(case.connections, PATIENCE, expect=case.expect, deltas_each=case.deltas_each, turns=case.turns)
     with running(replace(recipe, command=under_callgrind(recipe.command, out)), stage) as target:
@@ -68,6 +68,8 @@ def count(recipe: Recipe, name: str, stage: Stage, directory: Path) -> float:
         if case.start is not None:
             at_start, first = count(case.start)
             instructions, number = instructions - at_start, number - first
+        if number <= 0:
+            raise StartError(f"{recipe.name} gave no answer or delta of the case {name}")
         return instructions / number
 
 

@@ -240,9 +240,12 @@ static void messages_head(Conn *c) {
 }
 
 static void messages_delta(Conn *c, const char *text) {
+    const char *before = "", *after = "";
+    if (c->script.tool && c->done == 0) before = "{\\\"param_0\\\":\\\"";
+    if (c->script.tool && c->done == c->script.deltas - 1) after = "\\\"}";
     event(c, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":"
-             "{\"type\":\"%s\",\"%s\":\"%s\"}}\n\n",
-          c->script.tool ? "input_json_delta" : "text_delta", c->script.tool ? "partial_json" : "text", text);
+             "{\"type\":\"%s\",\"%s\":\"%s%s%s\"}}\n\n",
+          c->script.tool ? "input_json_delta" : "text_delta", c->script.tool ? "partial_json" : "text", before, text, after);
 }
 
 static void messages_tail(Conn *c) {
