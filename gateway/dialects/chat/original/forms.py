@@ -13,7 +13,7 @@ ARGUMENTS: Final = b'"arguments"'
 # What a chunk has to be looked into for, odd shapes included. Inside a text, quotation marks follow backslashes.
 FACTS: Final = re.compile(
     rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*[^n\s]|"error"\s*:\s*[^n\s]|"tool_calls"\s*:\s*[^n\s]|\[DONE\]'
-    rb'|"message"\s*:\s*\{|"role"\s*:\s*"(?!assistant")|"choices"\s*:\s*(?:[^\[\s]|\[\s*[^{\s])|"delta"\s*:\s*(?:[^{\s]|\{(?:"role"\s*:\s*"\w*"\s*,\s*)?"content"\s*:\s*[^"n\s])'
+    rb'|"message"\s*:\s*\{|"r(?:ole"\s*:\s*"(?!assistant")|e(?:asoning(?:_content|_text)?|fusal)"\s*:\s*[^"n\s])|"choices"\s*:\s*(?:[^\[\s]|\[\s*[^{\s])|"delta"\s*:\s*(?:[^{\s]|\{(?:"role"\s*:\s*"\w*"\s*,\s*)?"content"\s*:\s*[^"n\s])'
 )
 MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
 

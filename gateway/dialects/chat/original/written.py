@@ -17,6 +17,9 @@ from gateway.sse import END
 # What an event has to hold, as it is written, to begin markup or to open or close code; lines end with `\n`.
 SIGNS = (b"<", b"`", b"~", b"\\n", b"u003")
 BRACKET = b"["  # begins markup too, and lists around the text
+# Fields of a delta that are texts.
+TEXTS = frozenset({"content", "refusal", *REASONING_FIELDS})
+TEXT_OR_NULL = (str, type(None))
 
 
 def has_signs(data: bytes, brackets: int) -> bool:
@@ -104,18 +107,22 @@ class TextOfCalls:
 
 
 def to_plain_delta(delta: dict[str, Any], finish: Finish, notes: list[Note]) -> dict[str, Any]:
-    """Return a delta, or a message, whose content is a text, as clients read it; the same one if it is.
+    """Return a delta, or a message, whose content and reasoning are texts, as clients read it; the same one if it is.
 
     Mistral and others send lists of parts, in which thinking and calls may be parts too. Images go into `images`, where
     OpenRouter has them.
     """
-    content = delta.get("content")
-    if content is None or isinstance(content, str):
+    odd = [name for name in delta if name in TEXTS and not isinstance(delta[name], TEXT_OR_NULL)]
+    if not odd:
         return delta
     pieces = PieceCollector("")
-    add_pieces({"content": content}, pieces, finish)
+    add_pieces({name: delta[name] for name in odd}, pieces, finish)
     thought, text = pieces.take()
-    plain = {**delta, "content": text} | ({"reasoning_content": thought} if thought else {})
+    plain = {name: value for name, value in delta.items() if name not in odd}
+    if "content" in odd:
+        plain["content"] = text
+    if thought:
+        plain[next((name for name in odd if name in REASONING_FIELDS), "reasoning_content")] = thought
     if pieces.images:
         plain["images"] = [*(delta.get("images") or ()), *pieces.images]
     if pieces.calls:  # numbered by who corrects calls

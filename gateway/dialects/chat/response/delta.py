@@ -190,6 +190,8 @@ def _add_refusal(refusal: Any, target: PieceTarget, finish: Finish) -> None:
     if isinstance(refusal, str) and refusal and finish.matched is None:
         finish.refusal = (finish.refusal or "") + refusal
         target.add_text(refusal)
+    elif refusal and not isinstance(refusal, str):
+        target.lose("refusal of an unknown shape")
 
 
 def _thought(value: Any) -> str:

@@ -457,6 +457,23 @@ def test_content_in_parts_is_a_text_beside_its_reasoning() -> None:
     assert (message["content"], message["reasoning_content"]) == ("a", "Hm")
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("odd", [{"text": "Hm"}, ["Hm"], [{"type": "text", "text": "Hm"}]])
+def test_reasoning_in_parts_is_a_text_under_its_name(name: str, odd: Any) -> None:
+    told, _ = passed(START, chunk({"content": "b"}), chunk({name: odd}), chunk({name: {}}), chunk({}, "stop"), DONE)
+    assert [each["choices"][0]["delta"] for each in chunks_of(told)][1:] == [{"content": "b"}, {name: "Hm"}, {}, {}]
+    [choice] = whole_choices({"message": {"content": "a", name: odd}, "finish_reason": "stop"})
+    assert choice["message"] == {"content": "a", name: "Hm"}
+
+
+def test_reasoning_that_cannot_be_read_fails_and_such_a_refusal_is_noted() -> None:
+    _, failed = passed(START, chunk({"content": "b"}), chunk({"reasoning": 5}), chunk({}, "stop"), DONE)
+    assert failed.failure is not None
+    told, stream = passed(START, chunk({"content": "b", "refusal": ["No"]}), chunk({}, "stop"), DONE)
+    assert chunks_of(told)[1]["choices"][0]["delta"] == {"content": "b"}
+    assert [note.text for note in stream.notes] == ["dropped:content"]
+
+
 @pytest.mark.parametrize(
     ("odd", "usual"),
     [
