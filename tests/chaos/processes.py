@@ -198,7 +198,7 @@ async def start(name: str, command: tuple[str, ...], event: str, variables: Mapp
             await started.started.wait()
         if all(line["event"] != event for line in started.lines):
             raise ChildProcessError(f"{name} ended with status {await started.ended()} before it had started")
-    except BaseException:  # also if it was cancelled: nobody else knows of the process yet
+    except BaseException:  # includes CancelledError; no caller has the process yet, so it is killed here
         await started.kill()
         raise
     return started

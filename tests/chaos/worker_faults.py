@@ -63,7 +63,7 @@ async def poison(world: World, scale: int) -> str:
     undertaker = asyncio.create_task(undertake())
     try:
         await world.ended(batch.id)
-    finally:  # it would start workers that nobody ends
+    finally:  # stop the task, which would start more workers after the test
         undertaker.cancel()
         await asyncio.gather(undertaker, return_exceptions=True)
     found = await world.check(batch.id, errored=world.upstream.poisonous)

@@ -1,4 +1,4 @@
-"""One odd answer of an upstream, in all six forms for clients: three APIs, whole and streamed. All tell the same.
+"""Fuzz test: clients of all three APIs, with and without streaming, get the same facts from one odd upstream answer.
 
 The changes are those of real servers: an event is missing, comes twice, early or late, has a failure or a sign of life
 beside it, or a field is absent, null or of another form.
@@ -148,7 +148,7 @@ def whole(api: str, write: Callable[[dict[str, Any]], Any], collector: Any) -> T
 
 
 def through(converter: StreamConverter, tell: Callable[[], Told]) -> Told:
-    """Return what is told, or that the answer has failed: a face may not be able to read it."""
+    """Return the facts that the client gets, or `("failed",)` if the answer failed or cannot be read in this API."""
     if converter.failure is not None:
         return ("failed",)
     try:

@@ -1,9 +1,8 @@
 """Second tries of refused Messages requests: the rules and rewrites of chat requests, on what both forms have.
 
 llama.cpp, vLLM, SGLang and Ollama compile the same schemas, and have the same limits, behind both of their APIs. The
-parts that they refuse are put into chat's form, rewritten there, and put back. Of messages, media and
-the role of instructions are rewritten.
-Claude's own refusals are the client's to act on.
+parts that they refuse are put into chat's form, rewritten there, and put back. In messages, only media and the role of
+instructions are rewritten. Refusals of Claude are left to the client.
 """
 
 from collections.abc import Iterable, Mapping

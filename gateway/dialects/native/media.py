@@ -6,11 +6,12 @@ Requests are not checked before: what has another shape than Messages have stays
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from gateway.json_values import to_mappings
+from gateway.dialects.chat.request.fallbacks.media import MEDIA_NAMES, placeholder
+from gateway.json_values import to_mappings, to_string
 from gateway.messages.notes import Note
 
 # Types of blocks, by their names in chat, by which refusals are read.
-BLOCKS: Final[Mapping[str, str]] = {"file": "document", "image_url": "image"}
+BLOCKS: Final[Mapping[str, str]] = {name: MEDIA_NAMES[name] for name in ("file", "image_url")}
 
 
 def media_of(request: Mapping[str, Any]) -> set[str]:
@@ -50,9 +51,7 @@ def _replaced(content: Any, types: frozenset[str]) -> Any:
 def _line(block: dict[str, Any], types: frozenset[str]) -> dict[str, Any]:
     kind = block.get("type")
     if kind in types:
-        title = block.get("title")
-        named = f" {title!r}" if isinstance(title, str) and title else ""
-        return {"type": "text", "text": f"[{kind}{named} omitted: this model cannot read it]"}
+        return {"type": "text", "text": placeholder(str(kind), to_string(block.get("title")))}
     if kind == "tool_result" and isinstance(block.get("content"), list):
         return {**block, "content": _replaced(block["content"], types)}
     return block

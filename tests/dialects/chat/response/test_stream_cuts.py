@@ -63,7 +63,7 @@ def test_a_stream_truncated_anywhere_is_whole_or_fails(case: Case) -> None:
 def positions(upstream: bytes) -> list[int]:
     """Return where to cut: at the beginning and end, and next to bytes that are no letter or digit.
 
-    Of a long stream a part of them, the same in each run; `make fuzz` cuts at others.
+    For a long stream, a sample of them, the same in each run; `make fuzz` cuts generated streams at random places.
     """
     places = [end for end in range(1, len(upstream)) if not IN_A_WORD.match(upstream, end - 1)]
     chosen = places if len(places) <= MOST_CUTS else random.Random(len(upstream)).sample(places, MOST_CUTS)

@@ -89,10 +89,10 @@ def _parts(message: Message) -> list[Any]:
 
 
 def _placeholder(part: dict[str, Any]) -> str:
-    name = MEDIA_NAMES.get(part["type"], "content")
-    title = (part.get("file") or {}).get("filename")
-    return (
-        f"[{name} {title!r} omitted: this model cannot read it]"
-        if title
-        else f"[{name} omitted: this model cannot read it]"
-    )
+    return placeholder(MEDIA_NAMES.get(part["type"], "content"), (part.get("file") or {}).get("filename"))
+
+
+def placeholder(name: str, title: Any) -> str:
+    """Return the line of text for media that a model cannot read. `title`: of the document, if it has one."""
+    named = f" {title!r}" if title else ""
+    return f"[{name}{named} omitted: this model cannot read it]"

@@ -1,8 +1,8 @@
 """Further calls that a server left in the arguments of the one in front of them.
 
-Parsers for DeepSeek V3 take all up to the last mark for the first call's arguments, and
-others put the objects of parallel calls one behind the other. Calls are read where nothing else is left: each object is
-whole, and none repeats or extends the one before it, since servers also send arguments that begin again.
+Parsers for DeepSeek V3 take everything up to the last mark as the first call's arguments, and others concatenate the
+objects of parallel calls. Calls are read only if they are all of the text: each object is complete, and none repeats or
+extends the one before it, since servers also send arguments that begin again.
 """
 
 import json
