@@ -204,8 +204,8 @@ class Conversation:
                 case "tool_use":
                     calls.append(_to_tool_call(block, self._scope))
                     self._scope.used_call_ids.append(block["id"])
-                    if block.get("cache_control"):
-                        self._mark_last_text(parts, block, f"messages.{number}.content.{index}")
+                    if len(block) > 4:
+                        self._note_call_parts(parts, block, f"messages.{number}.content.{index}")
                 case "thinking" | "redacted_thinking":
                     thinking.append(block)
                 case "compaction":
@@ -223,8 +223,13 @@ class Conversation:
             rejoin(parts, content, cited)
         return parts, calls, thinking
 
-    def _mark_last_text(self, parts: list[ContentPart], block: ToolUseBlockParam, path: str) -> None:
-        """A tool call cannot carry a cache breakpoint; the text before it is the nearest that can."""
+    def _note_call_parts(self, parts: list[ContentPart], block: ToolUseBlockParam, path: str) -> None:
+        """Move a call's cache breakpoint to the text before it, and note a caller other than the model itself."""
+        caller = block.get("caller")
+        if caller and caller.get("type") != "direct":
+            self._scope.note("dropped", f"{path}.caller", "only the model itself calls tools on this upstream")
+        if not block.get("cache_control"):
+            return
         text = last_text(parts)
         if text is not None:
             self._scope.mark_cached(text, block, path)

@@ -574,6 +574,20 @@ def test_a_cache_breakpoint_on_a_lone_tool_call_is_noted() -> None:
     assert losses(convert(messages=messages)) == [("dropped", "messages.1.content.0.cache_control")]
 
 
+@pytest.mark.parametrize(
+    ("caller", "lost"),
+    [
+        ({"type": "direct"}, []),
+        (None, []),
+        ({"type": "code_execution_20250825", "tool_id": "srvtoolu_1"}, [("dropped", "messages.1.content.0.caller")]),
+    ],
+)
+def test_the_program_that_made_a_call_is_noted(caller: Any, lost: list[Any]) -> None:
+    messages = [HELLO, assistant({**tool_use(), "caller": caller}), user(tool_result())]
+    assert losses(convert(messages=messages)) == lost
+    assert messages_of(*messages)[1]["tool_calls"] == [chat_call()]
+
+
 @pytest.mark.covers("Messages · cache_control")
 def test_r21_breakpoints_are_taken_out_and_noted_once_where_the_upstream_has_none() -> None:
     conversion = convert(
