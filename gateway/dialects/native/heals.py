@@ -2,7 +2,7 @@
 
 llama.cpp, vLLM, SGLang and Ollama compile the same schemas, and have the same limits, behind both of their APIs. The
 parts that they refuse are put into chat's form, rewritten there, and put back. In messages, only media and the role of
-instructions are rewritten. Refusals of Claude are left to the client.
+instructions are rewritten. Refusals of Claude are left to the client, and so are values that Anthropic's API has not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,10 @@ from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.refusals import asked_for
 from gateway.dialects.native.media import media_of, without_media
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.json_values import to_mapping, to_mappings
 from gateway.messages.notes import Note
+from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.vendors.adaptation import Adaptation, Kind
 
@@ -33,6 +34,9 @@ MESSAGE_KINDS: Final[frozenset[Kind]] = frozenset({"media_as_text", "system_as_u
 KINDS: Final = SCHEMA_KINDS | TOOL_KINDS | MESSAGE_KINDS | {"drop_fields", "max_tokens"}
 # What a client can do without, of the fields that a server may refuse.
 DISPENSABLE: Final = frozenset({"temperature", "thinking", "top_k", "top_p"})
+# A request for the check of a single field, in the version of the API that every client speaks.
+VERSION: Final = "2023-06-01"
+PROBE: Final[Mapping[str, Any]] = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
 CHOICES: Final = {"any": "required", "auto": "auto", "none": "none"}
 
 
@@ -77,11 +81,26 @@ def _changed(request: dict[str, Any], adaptation: Adaptation) -> tuple[dict[str,
         return without_media(request, adaptation.names)
     if adaptation.kind == "system_as_user":
         return _without_system_turns(request)
-    if adaptation.kind == "drop_fields" and not DISPENSABLE.issuperset(adaptation.names):
+    if adaptation.kind == "drop_fields" and not _may_drop(adaptation, request):
         return request, ()
     seen = _to_chat(request)
     changed, notes = apply(adaptation, cast(ChatRequest, seen))
     return (request, ()) if changed is seen else (_written_back(request, seen, changed), notes)
+
+
+def _may_drop(adaptation: Adaptation, request: Mapping[str, Any]) -> bool:
+    """Return whether a client can do without these fields: a value that no Messages API takes is its own mistake."""
+    if not DISPENSABLE.issuperset(adaptation.names):
+        return False
+    if adaptation.lasting:  # the upstream has no such field
+        return True
+    refused = {name: request[name] for name in adaptation.names if name in request}
+    length = {"max_tokens": request["max_tokens"]} if "max_tokens" in request else {}
+    try:
+        check_count_tokens_request({**PROBE, **length, **refused}, version=VERSION, betas=frozenset())
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _rewritten(body: bytes, request: Mapping[str, Any], changed: Mapping[str, Any]) -> bytes:

@@ -127,3 +127,27 @@ def test_refusals_of_claude_are_left_to_the_client(name: str) -> None:
 def test_a_refusal_of_something_else_is_not_answered() -> None:
     prepared = dialect().prepare(prompt_of(tools=[TOOL, "no tool"], tool_choice="x", max_tokens="y"), LOCAL, ASKING)
     assert refused(prepared, "something is wrong") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "fields", "is_tried_again"),
+    [
+        # A value that Anthropic's API takes, and this model does not.
+        ("temperature must be 1 for this model", {"temperature": 0.5}, True),
+        ("temperature: Input should be less than or equal to 1", {"temperature": 3}, False),
+        ("top_p: Input should be a valid number", {"top_p": "x"}, False),
+        ("top_k: Input should be greater than or equal to 0", {"top_k": -1}, False),
+        ("thinking.type: Input should be 'enabled'", {"thinking": {"type": "on"}}, False),
+        (
+            "`max_tokens` must be greater than `thinking.budget_tokens`",
+            {"max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 5000}},
+            False,
+        ),
+        # No field of that name: whatever its value is.
+        ("temperature is not supported by this model", {"temperature": 3}, True),
+    ],
+)
+def test_a_value_that_no_messages_api_takes_is_refused(words: str, fields: Json, is_tried_again: bool) -> None:
+    fields = {"max_tokens": 9000, **fields}
+    prepared = dialect().prepare(prompt_of(**fields), LOCAL, ASKING)
+    assert (refused(prepared, words) is not None) is is_tried_again
