@@ -20,7 +20,6 @@ from tests.e2e.test_vendor_answers import TABLES
 from tests.e2e.vendor_answers import more_refusals, refusals
 from tests.e2e.vendor_answers.client import ROUTES
 from tests.e2e.vendor_answers.reading import REQUESTS
-from tests.e2e.vendor_answers.script import Script
 from tests.support.redis_server import redis_server
 from workers.wiring import open_worker
 
@@ -43,7 +42,7 @@ async def answer(request: web.Request) -> web.Response:
     found = re.search(rb"row-(\d+)-", await request.read())
     if found is None:
         return web.json_response({"error": {"message": "not found"}}, status=404)
-    script: Script = ROWS[int(found[1])][1]
+    _, script = ROWS[int(found[1])]
     kind = "application/json" if script.is_json else "text/event-stream"
     return web.Response(body=script.body, status=script.status, headers={"content-type": kind, **dict(script.headers)})
 
