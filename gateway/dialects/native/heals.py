@@ -2,7 +2,7 @@
 
 llama.cpp, vLLM, SGLang and Ollama compile the same schemas, and have the same limits, behind both of their APIs. The
 parts that they refuse are put into chat's form, rewritten there, and put back. In messages, only media and the role of
-instructions are rewritten. Refusals of Claude are left to the client, and so are values that Anthropic's API has not.
+instructions are rewritten. Refusals of Claude are left to the client, and so are values that no Messages API takes.
 """
 
 from collections.abc import Iterable, Mapping
