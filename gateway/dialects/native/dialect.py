@@ -18,6 +18,7 @@ from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.json_values import to_mappings, to_string
+from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
 from gateway.messages.tokens.estimate import to_tokens
@@ -69,7 +70,10 @@ class NativeDialect:
         keyring = self.keyring.of_tenant(asking.tenant)
         native = to_body(prompt, text, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
         adaptations = asking.adaptations
-        body, heal_notes = to_adapted(native.body, adaptations) if adaptations else (native.body, ())
+        body, heal_notes = native.body, tuple[Note, ...]()
+        if adaptations:
+            is_as_received = not (native.is_edited or native.notes or prompt.is_checked)
+            body, heal_notes = to_adapted(body, adaptations, prompt.request if is_as_received else None)
         long_context = CONTEXT_SUFFIX.search(route.requested) is not None
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),

@@ -5,13 +5,14 @@ parts that they refuse are put into chat's form, rewritten there, and put back. 
 instructions are rewritten. Refusals of Claude are left to the client, and so are values that no Messages API takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import orjson
 
 from gateway.dialects import spans
+from gateway.dialects.chat.request.encode import to_shared_tools
 from gateway.dialects.chat.request.fallbacks.apply import apply
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.refusals import asked_for
@@ -19,6 +20,7 @@ from gateway.dialects.native.media import media_of, without_media
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.json_values import to_mapping, to_mappings
 from gateway.messages.notes import Note
+from gateway.messages.tools.tool_cache import CachedTools
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.vendors.adaptation import Adaptation, Kind
@@ -60,12 +62,17 @@ def to_healed(body: bytes, error: GatewayError) -> Healed | None:
     return None
 
 
-def to_adapted(body: bytes, adaptations: Iterable[Adaptation]) -> tuple[bytes, tuple[Note, ...]]:
-    """Return the request as these adaptations change it: the same bytes if none of them concerns it."""
+def to_adapted(
+    body: bytes, adaptations: Iterable[Adaptation], parsed: Mapping[str, Any] | None = None
+) -> tuple[bytes, tuple[Note, ...]]:
+    """Return the request as these adaptations change it: the same bytes if none of them concerns it.
+
+    `parsed`: the body's members, except perhaps for the model, if they are known.
+    """
     wanted = [adaptation for adaptation in adaptations if adaptation.kind in KINDS]
     if not wanted:
         return body, ()
-    told = request = orjson.loads(body)
+    told = request = orjson.loads(body) if parsed is None else dict(parsed)
     notes: list[Note] = []
     for adaptation in wanted:
         request, more = _changed(request, adaptation)
@@ -138,7 +145,8 @@ def _to_chat(request: Mapping[str, Any]) -> Body:
     if isinstance(request.get("max_tokens"), int):
         body["max_tokens"] = request["max_tokens"]
     if request.get("tools"):
-        body["tools"] = [_to_function(tool) for tool in to_mappings(request["tools"])]
+        tools = request["tools"]
+        body["tools"] = tools.derive(_to_functions) if isinstance(tools, CachedTools) else _to_functions(tools)
     choice = to_mapping(request.get("tool_choice"))
     if choice.get("type") == "tool":
         body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
@@ -148,6 +156,12 @@ def _to_chat(request: Mapping[str, Any]) -> Body:
     if isinstance(schema, dict):
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
     return body
+
+
+def _to_functions(tools: Any) -> Sequence[Any]:
+    """Return tools in chat's form: shared like those that they were made of."""
+    functions = [_to_function(tool) for tool in to_mappings(tools)]
+    return (isinstance(tools, CachedTools) and to_shared_tools(functions)) or functions
 
 
 def _to_function(tool: Mapping[str, Any]) -> dict[str, Any]:

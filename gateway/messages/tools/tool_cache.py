@@ -6,7 +6,7 @@ it is not parsed, checked, converted or written again: the request holds `Cached
 `ChatTools`, both lists that cannot be changed. A list that differs by a single byte is processed in full.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -32,6 +32,8 @@ MOST_SORTS: Final = 256
 MOST_TRIES: Final = 8
 # Upstream models for which one list is remembered in their form.
 MOST_TARGETS: Final = 4
+# Rewrites for servers that refuse something in one list, kept with it.
+MOST_FORMS: Final = 8
 
 Result = TypeVar("Result")
 
@@ -63,12 +65,21 @@ def names_of(tools: Iterable[Any]) -> frozenset[str]:
 class ChatTools(FrozenList):
     """Tools as they go upstream, their JSON, and their names."""
 
-    __slots__ = ("names", "written")
+    __slots__ = ("_forms", "names", "written")
 
     def __init__(self, tools: Sequence[Any], written: bytes) -> None:
         super().__init__(tools)
         self.written = written
         self.names = names_of(tools)
+        self._forms: dict[Hashable, Any] = {}
+
+    def derive_as(self, form: Hashable, convert: Callable[[], Result]) -> Result:
+        """Return what `convert` made of the tools in this form, which is computed once. It must be immutable too."""
+        if form not in self._forms:
+            if len(self._forms) >= MOST_FORMS:
+                self._forms.clear()
+            self._forms[form] = convert()
+        return cast(Result, self._forms[form])
 
 
 class CachedTools(FrozenList):

@@ -9,6 +9,7 @@ import pytest
 from gateway.dialects.base import Prepared
 from gateway.dialects.chat.vocabulary import SYSTEM_MARK
 from gateway.dialects.native.heals import to_adapted
+from gateway.messages.tools.tool_cache import ToolCache
 from gateway.upstream.vendors.adaptation import Adaptation
 from tests.dialects.native.test_dialect import ANTHROPIC, ASKING, dialect, prompt_of, route_to, sent
 
@@ -151,3 +152,23 @@ def test_a_value_that_no_messages_api_takes_is_refused(words: str, fields: Json,
     fields = {"max_tokens": 9000, **fields}
     prepared = dialect().prepare(prompt_of(**fields), LOCAL, ASKING)
     assert (refused(prepared, words) is not None) is is_tried_again
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parsed_request_gives_the_same_bytes(name: str) -> None:
+    words, fields, _ = CASES[name]
+    first = refused(dialect().prepare(prompt_of(**fields), LOCAL, ASKING), words)
+    assert first is not None
+    # Large enough for the cache of tools, which shares a list from its third occurrence on.
+    more = {"tools": [{**TOOL, "description": "x" * 9000}], **fields, "vendor_field": 1}
+    body, cache = orjson.dumps({"model": "m", "max_tokens": 9000, "messages": [user("a")], **more}), ToolCache("?" * 32)
+    for _ in range(4):
+        parsed = cache.parse(body)
+        assert isinstance(parsed, dict)
+        assert to_adapted(body, first.healed, parsed) == to_adapted(body, first.healed)
+
+
+def test_parsed_request_does_not_stand_for_a_body_that_was_edited() -> None:
+    learned = replace(ASKING, adaptations=(Adaptation("drop_fields", ("top_k",)),))
+    prepared = dialect().prepare(prompt_of(top_k=1, openrouter={"x": 1}), LOCAL, learned)
+    assert sent(prepared).keys() == {"model", "max_tokens", "messages"}

@@ -2,16 +2,17 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
 from gateway.dialects.chat.request.convert import Conversion
-from gateway.dialects.chat.request.fallbacks.apply import adapted, apply
+from gateway.dialects.chat.request.fallbacks.apply import OF_SCHEMAS, adapted, apply
 from gateway.dialects.chat.request.fallbacks.refusals import to_adaptation
 from gateway.dialects.chat.response.errors.client_error import to_embedded_error, to_error
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.messages.tools.tool_cache import ChatTools
 from gateway.upstream.models.target import Target
 from gateway.upstream.vendors.adaptation import Adaptation
 from tests.support.bodies import assistant, system, user
@@ -318,3 +319,38 @@ def test_an_adaptation_does_not_undo_the_one_before_it() -> None:
     assert third is not None
     assert third.body not in (first.body, second.body)
     assert said(second, third) == ["dropped:tools.strict"]
+
+
+@pytest.mark.parametrize("kind", sorted(OF_SCHEMAS))
+@pytest.mark.parametrize("with_format", [True, False])
+def test_shared_tools_are_rewritten_as_others_and_once(kind: Any, with_format: bool) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": ["string", "null"], "format": "uri", "pattern": "x"},
+            "b": {"type": "array"},
+            "c": True,
+        },
+        "required": ["a", "z"],
+    }
+    function = {"name": "look", "parameters": {**schema, "minProperties": 1}, "strict": True}
+    tools = [{"type": "function", "function": function}, {"type": "function", "function": {"name": "bare"}}]
+    form = {"type": "json_schema", "json_schema": {"name": "f", "schema": schema, "strict": True}}
+    more = {"response_format": form} if with_format else {}
+    adaptation = Adaptation(kind, ("minProperties",))
+    expected = apply(adaptation, cast(Any, {"model": "m", "tools": tools, "messages": [], **more}))
+    body: Any = {"model": "m", "tools": ChatTools(tools, orjson.dumps(tools)), "messages": [], **more}
+    first, second = apply(adaptation, body), apply(adaptation, body)
+    assert first == second == expected
+    assert list(first[0]) == list(expected[0])
+    assert first[0]["tools"] is second[0]["tools"]
+    assert isinstance(first[0]["tools"], ChatTools)
+    assert first[0]["tools"].written == orjson.dumps(expected[0]["tools"])
+    assert orjson.loads(body["tools"].written) == tools
+
+
+def test_body_with_shared_tools_that_is_not_concerned_stays() -> None:
+    tools = [{"type": "function", "function": {"name": "bare"}}]
+    body: Any = {"model": "m", "tools": ChatTools(tools, orjson.dumps(tools)), "messages": []}
+    assert apply(Adaptation("bare_schemas"), body) == (body, ())
+    assert apply(Adaptation("bare_schemas"), body)[0] is body

@@ -4,13 +4,16 @@ The rewrites are in the modules beside it; this table names them by kind. A body
 shares its parts with the client's request.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from gateway.dialects.chat.request.convert import Conversion
+from gateway.dialects.chat.request.encode import to_shared_tools
 from gateway.dialects.chat.request.fallbacks import fields, media, messages, schemas, tools
 from gateway.dialects.chat.request.fallbacks.messages import Body, Rewritten
+from gateway.messages.notes import Note
+from gateway.messages.tools.tool_cache import ChatTools
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.vendors.adaptation import Adaptation, Kind
 
@@ -58,11 +61,39 @@ REWRITES: dict[Kind, Callable[[Adaptation, Body], Rewritten]] = {
     "system_role": messages.system_role,
     "typed_schemas": schemas.typed_schemas,
 }
+# Of each tool by itself, and of the schema of the answer.
+OF_SCHEMAS: frozenset[Kind] = frozenset(
+    {
+        *("bare_schemas", "complete_strict", "narrow_schemas", "not_strict", "plain_schemas", "schema_formats"),
+        *("schema_words", "single_types", "typed_schemas"),
+    }
+)
 
 
 def apply(adaptation: Adaptation, body: ChatRequest) -> Rewritten:
     """The body as adapted, with notes of the effects for the client; the same body if it is not concerned."""
+    tools: object = body.get("tools")
+    if adaptation.kind in OF_SCHEMAS and isinstance(tools, ChatTools):
+        return _with_shared_tools(adaptation, cast(Body, body), tools)
     return REWRITES[adaptation.kind](adaptation, cast(Body, body))
+
+
+def _with_shared_tools(adaptation: Adaptation, body: Body, tools: ChatTools) -> Rewritten:
+    """Return the body as adapted. Its tools, which many requests share, are rewritten once for all of them."""
+    rewrite = REWRITES[adaptation.kind]
+
+    def rewrite_tools() -> tuple[Sequence[Any], tuple[Note, ...]]:
+        changed, notes = rewrite(adaptation, {"tools": tools})
+        if changed["tools"] is tools:
+            return tools, ()
+        return to_shared_tools(changed["tools"]) or changed["tools"], notes
+
+    adapted_tools, tool_notes = tools.derive_as(adaptation, rewrite_tools)
+    others = {name: value for name, value in body.items() if name != "tools"}
+    rest, notes = rewrite(adaptation, others)
+    if adapted_tools is tools and rest is others:
+        return body, ()
+    return {**body, **rest, "tools": adapted_tools}, (*tool_notes, *notes)
 
 
 def adapted(conversion: Conversion, adaptations: Iterable[Adaptation]) -> Conversion:
