@@ -26,7 +26,7 @@ from workers.wiring import open_worker
 Json = dict[str, Any]
 REFUSALS = [("chat", script) for script in (*refusals.REFUSALS, *more_refusals.REFUSALS)]
 ROWS = [(dialect, script) for dialect, table in TABLES.items() for script in table] + REFUSALS
-# Everything else is tried again later, in a batch.
+# Of live requests. After another failure an item may be tried again for as long as its batch lasts.
 FINAL = frozenset({200, 400, 404, 413})
 PATIENCE = 60.0
 

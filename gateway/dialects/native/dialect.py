@@ -1,7 +1,7 @@
 """Anthropic Messages as a dialect of upstreams: requests and answers pass as they are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from gateway.dialects.native.files import may_name_files, refuse_files
 from gateway.dialects.native.headers import to_headers, to_query
 from gateway.dialects.native.heals import to_adapted, to_healed
 from gateway.dialects.native.refused import RefusedThinking, to_conversation
-from gateway.dialects.native.request import to_body
+from gateway.dialects.native.request import NativeBody, to_body
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest
@@ -70,10 +70,7 @@ class NativeDialect:
         keyring = self.keyring.of_tenant(asking.tenant)
         native = to_body(prompt, text, route, keyring, drops_thinking=self.refused.has(asking, prompt.request))
         adaptations = asking.adaptations
-        body, heal_notes = native.body, tuple[Note, ...]()
-        if adaptations:
-            is_as_received = not (native.is_edited or native.notes or prompt.is_checked)
-            body, heal_notes = to_adapted(body, adaptations, prompt.request if is_as_received else None)
+        body, heal_notes = _adapted(native, prompt, adaptations) if adaptations else (native.body, ())
         long_context = CONTEXT_SUFFIX.search(route.requested) is not None
         return Prepared(
             PATH + to_query(route.upstream, prompt.received),
@@ -124,6 +121,12 @@ class NativeDialect:
 
     def unstreamed(self, prepared: Prepared) -> None:
         """Return None: the client's bytes say whether to stream."""
+
+
+def _adapted(native: NativeBody, prompt: Prompt, adaptations: Iterable[Adaptation]) -> tuple[bytes, tuple[Note, ...]]:
+    """Return the body as adapted. The parsed request stands for it unless one of them has been changed."""
+    is_as_received = not (native.is_edited or native.notes or prompt.is_checked)
+    return to_adapted(native.body, adaptations, prompt.request if is_as_received else None)
 
 
 def _healed(prepared: Prepared, error: GatewayError) -> Prepared | None:

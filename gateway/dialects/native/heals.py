@@ -13,7 +13,7 @@ import orjson
 
 from gateway.dialects import spans
 from gateway.dialects.chat.request.encode import to_shared_tools
-from gateway.dialects.chat.request.fallbacks.apply import apply
+from gateway.dialects.chat.request.fallbacks.apply import OF_SCHEMAS, apply
 from gateway.dialects.chat.request.fallbacks.messages import Body
 from gateway.dialects.chat.request.fallbacks.refusals import asked_for
 from gateway.dialects.native.media import media_of, without_media
@@ -25,12 +25,8 @@ from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.vendors.adaptation import Adaptation, Kind
 
-SCHEMA_KINDS: Final[frozenset[Kind]] = frozenset(
-    {
-        *("bare_schemas", "narrow_schemas", "plain_schemas", "schema_formats", "schema_words", "single_types"),
-        "typed_schemas",
-    }
-)
+# Messages have no strict schemas that could be completed or loosened.
+SCHEMA_KINDS: Final = OF_SCHEMAS - {"complete_strict", "not_strict"}
 TOOL_KINDS: Final[frozenset[Kind]] = frozenset({"auto_choice", "cut_descriptions", "lone_tool"})
 MESSAGE_KINDS: Final[frozenset[Kind]] = frozenset({"media_as_text", "system_as_user"})
 KINDS: Final = SCHEMA_KINDS | TOOL_KINDS | MESSAGE_KINDS | {"drop_fields", "max_tokens"}
@@ -161,7 +157,8 @@ def _to_chat(request: Mapping[str, Any]) -> Body:
 def _to_functions(tools: Any) -> Sequence[Any]:
     """Return tools in chat's form: shared like those that they were made of."""
     functions = [_to_function(tool) for tool in to_mappings(tools)]
-    return (isinstance(tools, CachedTools) and to_shared_tools(functions)) or functions
+    shared = to_shared_tools(functions) if isinstance(tools, CachedTools) else None
+    return functions if shared is None else shared
 
 
 def _to_function(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Refusals of servers that speak Messages, and the second try that answers each."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -9,7 +9,8 @@ import pytest
 from gateway.dialects.base import Prepared
 from gateway.dialects.chat.vocabulary import SYSTEM_MARK
 from gateway.dialects.native.heals import to_adapted
-from gateway.messages.tools.tool_cache import ToolCache
+from gateway.messages.prompt import Received
+from gateway.messages.tools.tool_cache import CachedTools, ToolCache
 from gateway.upstream.vendors.adaptation import Adaptation
 from tests.dialects.native.test_dialect import ANTHROPIC, ASKING, dialect, prompt_of, route_to, sent
 
@@ -144,7 +145,7 @@ def test_a_refusal_of_something_else_is_not_answered() -> None:
             {"max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 5000}},
             False,
         ),
-        # No field of that name: whatever its value is.
+        # The model has no such field, so its value does not matter.
         ("temperature is not supported by this model", {"temperature": 3}, True),
     ],
 )
@@ -160,15 +161,29 @@ def test_parsed_request_gives_the_same_bytes(name: str) -> None:
     first = refused(dialect().prepare(prompt_of(**fields), LOCAL, ASKING), words)
     assert first is not None
     # Large enough for the cache of tools, which shares a list from its third occurrence on.
-    more = {"tools": [{**TOOL, "description": "x" * 9000}], **fields, "vendor_field": 1}
+    more = {"tools": [TOOL], **fields, "vendor_field": "x" * 9000}
     body, cache = orjson.dumps({"model": "m", "max_tokens": 9000, "messages": [user("a")], **more}), ToolCache("?" * 32)
+    parsed: Any = None
     for _ in range(4):
         parsed = cache.parse(body)
-        assert isinstance(parsed, dict)
         assert to_adapted(body, first.healed, parsed) == to_adapted(body, first.healed)
+    assert isinstance(parsed["tools"], CachedTools)
 
 
 def test_parsed_request_does_not_stand_for_a_body_that_was_edited() -> None:
+    learned = replace(ASKING, adaptations=(Adaptation("media_as_text", ("image_url",)),))
+    foreign: Json = {"type": "thinking", "thinking": "Hm", "signature": "gw1.foreign"}
+    prompt = prompt_of(foreign, {"type": "text", "text": "a"})
+    cast(Any, prompt.request)["messages"].append(user(IMAGE))
+    prompt.received = Received(orjson.dumps(prompt.request))
+    prepared = dialect().prepare(prompt, LOCAL, learned)
+    assert sent(prepared)["messages"][-1] == user(OMITTED)
+    assert b"foreign" not in bytes(prepared.body)
+
+
+def test_checked_request_does_not_stand_for_the_body_that_has_more_fields() -> None:
     learned = replace(ASKING, adaptations=(Adaptation("drop_fields", ("top_k",)),))
-    prepared = dialect().prepare(prompt_of(top_k=1, openrouter={"x": 1}), LOCAL, learned)
-    assert sent(prepared).keys() == {"model", "max_tokens", "messages"}
+    prompt = prompt_of(top_k=1, vendor_field=1)
+    prompt.check_as("2023-06-01", frozenset())
+    prepared = dialect().prepare(prompt, LOCAL, learned)
+    assert sent(prepared).keys() == {"model", "max_tokens", "messages", "vendor_field"}

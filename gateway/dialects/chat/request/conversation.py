@@ -204,7 +204,7 @@ class Conversation:
                 case "tool_use":
                     calls.append(_to_tool_call(block, self._scope))
                     self._scope.used_call_ids.append(block["id"])
-                    if len(block) > 4:
+                    if len(block) > 4:  # more than type, id, name and input
                         self._note_call_parts(parts, block, f"messages.{number}.content.{index}")
                 case "thinking" | "redacted_thinking":
                     thinking.append(block)

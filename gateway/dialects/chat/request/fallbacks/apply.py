@@ -86,7 +86,8 @@ def _with_shared_tools(adaptation: Adaptation, body: Body, tools: ChatTools) -> 
         changed, notes = rewrite(adaptation, {"tools": tools})
         if changed["tools"] is tools:
             return tools, ()
-        return to_shared_tools(changed["tools"]) or changed["tools"], notes
+        shared = to_shared_tools(changed["tools"])
+        return changed["tools"] if shared is None else shared, notes
 
     adapted_tools, tool_notes = tools.derive_as(adaptation, rewrite_tools)
     others = {name: value for name, value in body.items() if name != "tools"}
