@@ -14,6 +14,7 @@ from gateway.dialects.native.errors import MAX_RELAYED_BYTES, error_object, to_r
 from gateway.dialects.native.frames import without_broken_texts
 from gateway.dialects.native.thinking import with_sealed_thinking
 from gateway.dialects.native.usage import counted, is_as_told, to_stop_reason, to_usage
+from gateway.dialects.native.usual_answer import COUNTS, FIELDS, usual_counts
 from gateway.dialects.reply import Reply, empty_message
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.json_values import TOO_DEEP, check_answer_values, to_mappings, to_string
@@ -22,9 +23,6 @@ from gateway.messages.usage import to_cost
 from gateway.messages.validation.depth import WRITABLE_DEPTH
 from gateway.upstream.models.target import signs_thinking
 
-# Fields that clients' types demand. vLLM 0.32 leaves out those that are null.
-FIELDS = frozenset({"content", "id", "model", "role", "stop_reason", "stop_sequence", "type", "usage"})
-COUNTS = frozenset({"input_tokens", "output_tokens"})
 NOT_A_MESSAGE = "The upstream answered with something that is not a message."
 
 
@@ -35,6 +33,15 @@ def to_answered(body: bytes, reply: Reply) -> Answered:
         told = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamError(NOT_A_MESSAGE) from None
+    counts = usual_counts(told)
+    if counts is None:
+        return _repaired(told, body, reply)
+    usage = to_usage(counts)
+    message = empty_message(reply, usage) | told | {"model": reply.model, "usage": usage}
+    return Answered(message, to_origin(told, counts), written=with_model(body, told, reply.model))
+
+
+def _repaired(told: Any, body: bytes, reply: Reply) -> Answered:
     details = error_object(told) if len(body) <= MAX_RELAYED_BYTES else None
     if details is not None:
         raise to_relayed(None, details)

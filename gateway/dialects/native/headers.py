@@ -38,7 +38,7 @@ def to_headers(upstream: Upstream, asking: Asking, received: Received | None, *,
     betas = betas or sorted(asking.betas)  # a batch keeps the set alone
     if long_context and not any(LONG_CONTEXT in beta for beta in betas):
         betas.append(LONG_CONTEXT)
-    is_named = any(name == "user-agent" for name, _ in forwarded)
+    is_named = forwarded and any(name == "user-agent" for name, _ in forwarded)
     headers = [*kept, *(() if is_named else (USER_AGENT,)), (VERSION, asking.api_version), *forwarded]
     if betas:
         value = ",".join(betas)
@@ -69,10 +69,12 @@ def _of_client(received: Received | None, upstream: Upstream) -> tuple[list[str]
     chosen = upstream.forward_headers
     # With the caller's own key also those that name the client: what a key may do can depend on them.
     prefixes = ALL_PREFIXES if upstream.takes_client_key else PREFIX
-    for original, value in received.headers if received is not None else ():
-        name = original.lower()
-        if not name.startswith(prefixes) and (name not in chosen or name in REPLACED):
-            continue
+    named = [
+        (name, value)
+        for original, value in (received.headers if received is not None else ())
+        if (name := original.lower()).startswith(prefixes) or (name in chosen and name not in REPLACED)
+    ]
+    for name, value in named:
         if SENDABLE.fullmatch(value) is None:
             continue
         if name == BETA:
