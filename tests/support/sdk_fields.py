@@ -14,6 +14,8 @@ import typing_extensions
 LISTS = (list, collections.abc.Iterable, collections.abc.Sequence)
 WRAPPERS = (typing_extensions.Required, typing_extensions.NotRequired, Annotated)
 PNG = "iVBORw0KGgo="
+FREE_TEXT = "x"
+OTHER_TEXT = "y"
 # Values by field where any text would be refused.
 SAMPLES: dict[str, Any] = {
     "url": "https://example.com/a.png",
@@ -36,7 +38,10 @@ class FieldCase:
 
 
 def fields_of(kind: Any, name: str = "", depth: int = 3) -> Iterator[FieldCase]:
-    """Yield the cases of a type: a minimal value of each alternative, and one for each of its fields, `depth` deep."""
+    """Yield the cases of a type: a minimal value of each alternative, and one for each of its fields, `depth` deep.
+
+    A text that the type needs is tried with another text.
+    """
     for choice in alternatives(kind):
         is_word = get_origin(choice) is Literal
         label = str(get_args(choice)[0] if is_word else getattr(choice, "__name__", choice)).removesuffix("Param")
@@ -57,6 +62,8 @@ def _inner(choice: Any, label: str, base: dict[str, Any], depth: int) -> Iterato
     for field, kind in hints(choice).items() if depth else ():
         for case in fields_of(kind, field, depth - 1):
             if field in needed and case.value == base.get(field):
+                if case.value == FREE_TEXT:
+                    yield FieldCase(f"{label}.{field}", {**base, field: OTHER_TEXT}, base)
                 continue
             without = {**base, field: case.without} if case.without is not None else None
             if without is None and field not in needed:
@@ -77,7 +84,7 @@ def minimal(kind: Any, name: str = "") -> Any:
         return [minimal(get_args(choice)[0])]
     if get_origin(choice) in (dict, collections.abc.Mapping):
         return {"a": "b"}
-    plain: dict[Any, Any] = {str: "x", bool: True, int: 2, float: 0.5}
+    plain: dict[Any, Any] = {str: FREE_TEXT, bool: True, int: 2, float: 0.5}
     return plain.get(choice, {"a": 1})
 
 

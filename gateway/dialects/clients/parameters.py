@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.access.keyring import Keyring
-from gateway.dialects.clients.fields import to_flag, to_object
+from gateway.dialects.clients.fields import to_object
 from gateway.dialects.clients.tools import ToolRegistry
-from gateway.errors import InvalidRequest, shorten
+from gateway.errors import shorten
 from gateway.messages.notes import Note
 from gateway.upstream.models.target import Target
 from gateway.upstream.routes.route import Route
@@ -23,7 +23,6 @@ DEFAULT_MAX_TOKENS: Final = 32_000
 MAX_NOTED: Final = 10
 STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
 ANTHROPIC_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority"})
-CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +54,6 @@ class ClientRequest:
     notes: list[Note]
     has_default_length: bool = False
     session: str | None = None
-
-
-def to_choice(choice: object, parallel: object, registry: ToolRegistry) -> dict[str, Any] | None:
-    """Return the `tool_choice` of a Messages request, None where the client's asks for nothing.
-
-    A choice of allowed tools leaves the others out of the request.
-    """
-    is_parallel = to_flag(parallel, "parallel_tool_calls", default=True)
-    if not registry.tools:
-        return None
-    wanted: dict[str, Any] = {"type": "auto"}
-    if isinstance(choice, str):
-        if choice not in CHOICES:
-            raise InvalidRequest(f"tool_choice: Input should be one of {', '.join(sorted(CHOICES))} or an object")
-        wanted = {"type": CHOICES[choice]}
-    elif choice is not None:
-        wanted = _to_named_choice(to_object(choice, "tool_choice"), registry)
-    if not is_parallel and wanted["type"] != "none":
-        wanted["disable_parallel_tool_use"] = True
-    return None if wanted == {"type": "auto"} else wanted
-
-
-def _to_named_choice(choice: Mapping[str, Any], registry: ToolRegistry) -> dict[str, Any]:
-    kind = choice.get("type")
-    inner = choice.get(kind) if isinstance(kind, str) else None
-    named = inner if isinstance(inner, dict) else choice
-    if kind == "allowed_tools":
-        allowed = named.get("tools")
-        tools = [tool for tool in allowed if isinstance(tool, dict)] if isinstance(allowed, list) else []
-        registry.keep_only({_flat_name(tool, registry) for tool in tools})
-        return {"type": CHOICES.get(str(named.get("mode", "auto")), "auto")}
-    if kind not in ("function", "custom", "tool"):
-        raise InvalidRequest(f"tool_choice.type: {str(kind)[:60]!r} is not available here")
-    return {"type": "tool", "name": _flat_name(choice, registry)}
-
-
-def _flat_name(tool: Mapping[str, Any], registry: ToolRegistry) -> str:
-    kind = "custom" if tool.get("type") == "custom" else "function"
-    inner = tool.get(kind)
-    named = inner if isinstance(inner, dict) else tool
-    name, namespace = named.get("name"), named.get("namespace")
-    if not isinstance(name, str) or not isinstance(namespace, str | None):
-        raise InvalidRequest("tool_choice: a tool is chosen by its name")
-    return registry.flat_name("custom" if kind == "custom" else "function", name, namespace)
 
 
 def to_sampling_fields(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Tools of clients that speak OpenAI's APIs, as tools of a Messages request, and their calls back.
 
 A Messages tool is a function with a flat name. A tool in a namespace gets the name `namespace__name`, a custom tool a
-schema with one string `input`, since few upstreams know either. Names that are too long, hold other characters or
-clash get a hash. `ToolRegistry` maps each name to its tool, so that calls are restored as the client declared them.
-Tools that are built into OpenAI's models are left out with a note: Codex sends one with every request.
+schema with one string `input`, since few upstreams know either; the first tool of a namespace has the namespace's
+description in front of its own. Names that are too long, hold other characters or clash get a hash. `ToolRegistry` maps
+each name to its tool, so that calls are restored as the client declared them. Tools that are built into OpenAI's models
+are left out with a note: Codex sends one with every request.
 """
 
 import hashlib
@@ -62,11 +63,22 @@ class ToolRegistry:
     _by_flat: dict[str, DeclaredTool] = field(default_factory=dict)
     _flat: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _offered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _descriptions: dict[str, str] = field(default_factory=dict)  # of namespaces
 
     @property
     def tools(self) -> list[dict[str, Any]]:
         """Return the tools to offer, in the order in which they were declared last, each name once."""
-        return list(self._offered.values())
+        tools, left = [], dict(self._descriptions)
+        for flat, tool in self._offered.items():
+            namespace = self._by_flat[flat].namespace
+            text = left.pop(namespace, "") if namespace is not None else ""
+            tools.append(with_introduction(tool, f"All tools of {namespace}: {text}") if text else tool)
+        return tools
+
+    @property
+    def offered(self) -> dict[str, DeclaredTool]:
+        """Return the tools that are offered, by their flat names."""
+        return {flat: self._by_flat[flat] for flat in self._offered}
 
     def declare_all(self, tools: object, path: str, namespace: str | None = None) -> None:
         """Add a list of tools. A tool declared twice is offered once, as it was declared last."""
@@ -103,7 +115,9 @@ class ToolRegistry:
     def _declare(self, tool: Mapping[str, Any], path: str, namespace: str | None) -> None:
         kind = tool.get("type", "function")
         if kind == "namespace":
-            self.declare_all(tool.get("tools"), f"{path}.tools", to_text(tool.get("name"), f"{path}.name"))
+            name = to_text(tool.get("name"), f"{path}.name")
+            self._descriptions[name] = to_text(tool.get("description") or "", f"{path}.description")
+            self.declare_all(tool.get("tools"), f"{path}.tools", name)
             return
         if kind == "tool_search" and tool.get("execution") == "client":
             tool = {"name": "tool_search", **tool}
@@ -152,6 +166,14 @@ def to_function(definition: Mapping[str, Any], flat: str, path: str) -> dict[str
 def name_of(tool: Mapping[str, Any]) -> Any:
     """Return the flat name of a Messages tool; a custom one that is passed on has it one level deeper."""
     return tool["custom"]["name"] if "custom" in tool else tool["name"]
+
+
+def with_introduction(tool: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the tool with a text in front of its description."""
+    if "custom" in tool:
+        return {**tool, "custom": with_introduction(tool["custom"], text)}
+    described = tool.get("description")
+    return {**tool, "description": f"{text}\n\n{described}" if described else text}
 
 
 def to_grammar_fields(definition: Mapping[str, Any]) -> dict[str, Any]:

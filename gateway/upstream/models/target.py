@@ -98,6 +98,11 @@ class Target:
         return self.family == "openai"
 
     @property
+    def takes_allowed_tools(self) -> bool:
+        """Takes a choice of `allowed_tools` (OpenAI's reference, 2026-11)."""
+        return self.family == "openai"
+
+    @property
     def pads_streams(self) -> bool:
         """Pads its deltas against eavesdroppers on the wire, unless the request asks it not to."""
         return self.family == "openai"

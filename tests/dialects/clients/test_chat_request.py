@@ -21,6 +21,10 @@ def result(call_id: str, content: Any = "seen") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
+def allowed_tools(tools: list[Any], mode: str = "auto") -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def test_leading_instructions_become_the_system_prompt() -> None:
     asked = converted(
         {
@@ -209,8 +213,39 @@ def test_allowed_tools_leave_the_others_out() -> None:
     assert asked.request["tool_choice"] == {"type": "any"}
 
 
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("sometimes", "tool_choice: Input should be one of any, auto, none, required or an object"),
+        ({"type": "function", "function": {"name": "hear"}}, "tool_choice: Tool 'hear' not found in provided tools"),
+        ({"type": "function"}, "tool_choice: a tool is chosen by its name"),
+        ({"type": "allowed_tools"}, "tool_choice.tools: Input should be an array"),
+        (allowed_tools(["look"]), "tool_choice.allowed_tools.tools.0: Input should be an object"),
+        (allowed_tools([], "never"), "tool_choice.allowed_tools.mode: Input should be one of auto, required"),
+        (
+            allowed_tools([{"type": "function", "function": {"name": "hear"}}]),
+            "tool_choice.allowed_tools.tools.0: Tool 'hear' not found in provided tools",
+        ),
+    ],
+)
+@pytest.mark.parametrize("tools", [[FUNCTION], []])
+def test_choice_that_is_not_possible_is_refused(tools: list[Any], choice: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        converted({"messages": [USER], "tools": tools, "tool_choice": choice})
+    assert refused.value.message == message
+
+
 def test_choice_without_tools_is_left_out() -> None:
     assert "tool_choice" not in converted({"messages": [USER], "tool_choice": "auto"}).request
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"), [([], "required"), ([FUNCTION], allowed_tools([], "required")), ([{"type": "mcp"}], "any")]
+)
+def test_forced_call_without_a_tool_to_call_is_noted(tools: list[Any], choice: Any) -> None:
+    asked = converted({"messages": [USER], "tools": tools, "tool_choice": choice})
+    assert not asked.request.keys() & {"tools", "tool_choice"}
+    assert asked.notes[-1].text == "dropped:tool_choice"
 
 
 @pytest.mark.covers("Chat clients · Responses' input in place of messages")

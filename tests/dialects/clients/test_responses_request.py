@@ -7,6 +7,7 @@ from openai.types.responses import ResponseIncludable
 
 from gateway.context import Context
 from gateway.dialects.clients.parameters import ClientAsking, ClientRequest
+from gateway.dialects.clients.tools import ToolRegistry
 from gateway.dialects.responses.client.input import SUMMARIZE
 from gateway.dialects.responses.client.request import to_messages_request
 from gateway.dialects.responses.client.sealed import open_block, open_summary, seal_block, seal_summary
@@ -105,6 +106,62 @@ def test_the_functions_namespace_may_be_left_out() -> None:
     space = {**SPACE, "name": "functions"}
     told = converted(USER, function_call("call_1"), output("call_1"), tools=[space]).request
     assert told["messages"][1]["content"][0]["name"] == told["tools"][0]["name"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "left"),
+    [
+        ([{"type": "function", "name": "look"}], ["look"]),
+        ([{"type": "function", "name": "look", "namespace": "space"}], ["space__look"]),
+        ([{"type": "namespace", "name": "other"}], ["other__look", "other__hear"]),
+        ([{"type": "function", "name": "hear"}], ["other__hear"]),
+        ([{"type": "custom", "name": "patch"}, {"type": "tool_search"}], ["patch", "tool_search"]),
+        ([{"type": "mcp", "server_label": "a"}, {"type": "function", "name": "look"}], ["look"]),
+    ],
+)
+def test_allowed_tools_are_those_of_namespaces_too(allowed: list[Any], left: list[str]) -> None:
+    other = {**OTHER_SPACE, "tools": [FUNCTION, {**FUNCTION, "name": "hear"}]}
+    choice = {"type": "allowed_tools", "mode": "required", "tools": allowed}
+    asked = converted(USER, tools=[FUNCTION, CUSTOM, SEARCH, SPACE, other, {"type": "mcp"}], tool_choice=choice)
+    assert [tool["name"] for tool in asked.request["tools"]] == left
+    assert asked.request["tool_choice"] == {"type": "any"}
+
+
+def test_tool_of_a_namespace_is_chosen_without_it_unless_another_has_its_name() -> None:
+    choice = {"type": "function", "name": "look"}
+    assert converted(USER, tools=[SPACE], tool_choice=choice).request["tool_choice"]["name"] == "space__look"
+    functions = {**SPACE, "name": "functions"}
+    asked = converted(USER, tools=[SPACE, functions], tool_choice=choice)
+    assert asked.request["tool_choice"]["name"] == "functions__look"
+    with pytest.raises(InvalidRequest, match="Tool 'look' not found in provided tools"):
+        converted(USER, tools=[SPACE, OTHER_SPACE], tool_choice=choice)
+
+
+def test_first_tool_of_a_namespace_has_its_description() -> None:
+    query = {"type": "custom", "name": "query", "description": "Runs SQL."}
+    spaces = [
+        {**SPACE, "description": "Eyes.", "tools": [FUNCTION, {**FUNCTION, "name": "hear"}]},
+        {**OTHER_SPACE, "description": "A database.", "tools": [query]},
+    ]
+    for takes_grammars in (False, True):
+        registry = ToolRegistry(takes_grammars)
+        registry.declare_all(spaces, "tools")
+        registry.declare_all(spaces[:1], "input.1.tools")
+        told = {tool["name"]: tool.get("description") for tool in (each.get("custom", each) for each in registry.tools)}
+        assert told == {
+            "space__look": "All tools of space: Eyes.",
+            "space__hear": None,
+            "other__query": "All tools of other: A database.\n\nRuns SQL.",
+        }
+        assert not registry.notes
+
+
+def test_search_by_openais_server_is_noted_and_its_tools_are_offered() -> None:
+    search = {"type": "tool_search_call", "call_id": None, "execution": "server", "arguments": {"paths": ["space"]}}
+    found = {"type": "tool_search_output", "call_id": None, "execution": "server", "tools": [SPACE]}
+    asked = converted(USER, search, found, USER, tools=[{"type": "tool_search"}])
+    assert [tool["name"] for tool in asked.request["tools"]] == ["space__look"]
+    assert [note.text for note in asked.notes] == ["dropped:tools.0.tool_search", "dropped:input.1"]
 
 
 @pytest.mark.covers("Responses clients · hosted tools and unknown items", "noted")

@@ -45,7 +45,8 @@ OF_NO_CONSEQUENCE = {
     r"metadata": "noted unless it is empty",
     r"(prompt_cache_options|reasoning|text): \w+$|\.format=\w+": "empty, or free text",
     r"include: .*reasoning\.encrypted_content": "it is included in any case",
-    r"\.type=message|\.id=|\.status=|\.caller=|\.async=|\.logprobs=": "the conversation is the same without it",
+    r"\.type=message|\.id\b|\.status=|\.caller=|\.async=|\.logprobs=": "the conversation is the same without it",
+    r"ResponseOutputText\.annotations": "sources of an earlier answer, whose text is the same",
     r"\.phase=": "set by the place of the message",
     r"AssistantMessage.*prompt_cache_breakpoint": "an answer can have none",
 }

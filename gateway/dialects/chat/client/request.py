@@ -7,6 +7,7 @@ sends here; fields of other gateways. Fields that change the answer and cannot b
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.dialects.clients.choice import to_choice
 from gateway.dialects.clients.content import marked, to_blocks, to_text_blocks, to_texts
 from gateway.dialects.clients.fields import to_count, to_flag, to_list, to_object, to_text
 from gateway.dialects.clients.parameters import (
@@ -16,7 +17,6 @@ from gateway.dialects.clients.parameters import (
     ClientRequest,
     note_ignored,
     note_unknown,
-    to_choice,
     to_sampling_fields,
     to_tier_fields,
 )

@@ -60,6 +60,8 @@ def suits_model(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool
         return False
     if any(concerns(adaptation, body) for adaptation in target.adaptations):
         return False
+    if names_allowed_tools(body) and not target.takes_allowed_tools and not only_chat_has(body):
+        return False
     if not target.unsupported.isdisjoint(body) or any(name in body for name, _ in target.renamed):
         return False
     other = OTHER_LENGTH[target.max_tokens_field]
@@ -71,6 +73,12 @@ def suits_model(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool
     if effort is not None and (not target.reasoning.takes_effort or (efforts and effort not in efforts)):
         return False
     return not replays or target.openrouter or target.reasoning_field == "reasoning_content"
+
+
+def names_allowed_tools(body: Mapping[str, Any]) -> bool:
+    """Return whether only some of the tools may be called. The conversion leaves out the others, for any server."""
+    choice = body.get("tool_choice")
+    return isinstance(choice, dict) and choice.get("type") == "allowed_tools"
 
 
 def only_chat_has(body: Mapping[str, Any]) -> bool:

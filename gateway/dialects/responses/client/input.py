@@ -23,6 +23,7 @@ SUMMARIZE: Final = (
 SUMMARY_FOLLOWS: Final = "The conversation so far was replaced by this summary of it:\n\n"
 FOREIGN: Final = "sealed reasoning of another provider cannot be used here"
 UNKNOWN: Final = "the gateway knows no such item"
+SERVER_SEARCH: Final = "a search that OpenAI's server has run; the tools that it found are offered"
 # Of an image that the gateway passes on by its address.
 LINK: Final = re.compile("https?://")
 NOT_STORED: Final = "items are not stored here; send the whole conversation"
@@ -97,6 +98,9 @@ def _add_reasoning(item: Mapping[str, Any], path: str, turns: Turns, registry: T
 def _add_function_call(item: Mapping[str, Any], path: str, turns: Turns, registry: ToolRegistry) -> None:
     arguments = read_arguments(item.get("arguments"), f"{path}.arguments", turns.notes)
     is_search = item.get("type") == "tool_search_call"
+    if is_search and item.get("call_id") is None:
+        turns.notes.append(Note("dropped", path, SERVER_SEARCH))
+        return
     name = "tool_search" if is_search else to_text(item.get("name"), f"{path}.name")
     _add_call(
         item,

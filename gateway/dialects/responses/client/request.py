@@ -7,6 +7,7 @@ the client means is worse than an error. `store` itself is accepted, since true 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
+from gateway.dialects.clients.choice import to_choice
 from gateway.dialects.clients.content import to_text_blocks
 from gateway.dialects.clients.fields import to_count, to_object, to_text
 from gateway.dialects.clients.parameters import (
@@ -16,7 +17,6 @@ from gateway.dialects.clients.parameters import (
     ClientRequest,
     note_ignored,
     note_unknown,
-    to_choice,
     to_sampling_fields,
     to_tier_fields,
 )

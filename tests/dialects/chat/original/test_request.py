@@ -140,6 +140,9 @@ def test_requests_that_are_converted(sentence: str, change: dict[str, Any]) -> N
         ("vllm", "m", {"messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {}}]}]}, True),
         ("vllm", "m", {"messages": [{"role": "assistant", "content": "It is"}], "min_tokens": 5}, False),
         ("mistral", "m", {"safe_prompt": True}, False),
+        ("", "m", {"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, False),
+        ("", "m", {"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}, "n": 2}, True),
+        ("openai", "gpt-4o", {"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, True),
     ],
 )
 def test_request_suits_a_model_unless_its_row_says_otherwise(
