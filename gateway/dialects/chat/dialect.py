@@ -166,31 +166,38 @@ class ChatDialect:
 
 def to_reply(prompt: Prompt, route: Route, conversion: Conversion, keyring: Keyring, asking: Asking) -> Reply:
     request: Any = prompt.request
+    body, target = conversion.body, route.target
+    is_openrouter = target.openrouter
     thinking = request.get("thinking") or {}
-    return Reply(
+    reply = Reply(
         asking.message_id,
         asking.request_id,
         route.requested,
-        route.target.model,
+        target.model,
         keyring,
         tool_names=conversion.tool_names,
         toolsets=conversion.toolsets,
-        offered=to_offered(conversion.body.get("tools")),
-        tools=to_typing_tools(conversion.body.get("tools"), route),
-        forbids_calls=(request.get("tool_choice") or {}).get("type") == "none",
         show_thinking=thinking.get("display") != "omitted",
-        shows_images=shows_images(conversion.body),
-        is_seeded="seed" in conversion.body,
+        shows_images=shows_images(body),
+        is_seeded="seed" in body,
         cache_ttl=requested_ttl(request),
-        **to_stops(conversion),
-        think_tags=not route.target.openrouter,
-        leaks_channels=route.target.has_channels,
-        context_length=route.target.context_length,
-        max_tokens=conversion.body.get(route.target.max_tokens_field),
-        prefill="" if route.target.openrouter else to_prefill(conversion.body["messages"]),
+        think_tags=not is_openrouter,
+        leaks_channels=target.has_channels,
+        context_length=target.context_length,
+        max_tokens=body.get(target.max_tokens_field),
+        prefill="" if is_openrouter else to_prefill(body["messages"]),
         used_call_ids=conversion.used_call_ids,
-        applied_edits=conversion.applied_edits if request.get("context_management") else None,
     )
+    # Apart, because few requests have them, and Python builds a dictionary for a call with more keywords than these.
+    if tools := body.get("tools"):
+        reply.offered, reply.tools = to_offered(tools), to_typing_tools(tools, route)
+    if choice := request.get("tool_choice"):
+        reply.forbids_calls = choice.get("type") == "none"
+    if conversion.stop_sequences or "stop" in body:
+        reply.stop_sequences, reply.sent_stop_sequences = conversion.stop_sequences, sent_stops(body)
+    if request.get("context_management"):
+        reply.applied_edits = conversion.applied_edits
+    return reply
 
 
 def to_original_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:

@@ -55,7 +55,7 @@ def to_chat_request(
     `session_id` is from the client's headers; OpenRouter keeps a session with one provider, to keep its cache warm.
     """
     overrides = request.get("openrouter") or {}
-    keeps_deferred = target.openrouter and bool(request.get("deferred_tools") or overrides.get("deferred_tools"))
+    keeps_deferred = bool(request.get("deferred_tools") or overrides.get("deferred_tools")) and target.openrouter
     scope = Scope(target, keyring, ToolNames(target.tool_name_limit), keeps_deferred)
     messages = request["messages"]
     applied: list[dict[str, Any]] = []
