@@ -85,6 +85,7 @@ class LiveHealth:
     _probe_until: float = -inf
     _waiting: dict[HealthTicket, None] = field(default_factory=dict)  # no byte yet, the oldest first
     _seconds: deque[Second] = field(default_factory=deque)
+    _second_ends: float = -inf  # of the last of them
 
     def wait(self, now: float, *, alone: bool = False) -> float:
         """Return the seconds until a call may start. `alone`: the route has no other candidate."""
@@ -152,6 +153,7 @@ class LiveHealth:
         self.failures = self.openings = 0
         self._probe_until = -inf
         self._seconds.clear()
+        self._second_ends = -inf
 
     def note_failure(self, ticket: HealthTicket, now: float) -> bool:
         """Note a failure. Return True if it opens the circuit, or keeps it open for longer."""
@@ -216,11 +218,12 @@ class LiveHealth:
 
     def _second(self, now: float) -> Second:
         """Return the counts of this second, and forget those of long ago."""
+        if now < self._second_ends:
+            return self._seconds[-1]
         at = int(now)
-        latest = self._seconds[-1] if self._seconds else None
-        if latest is None or latest.at != at:
-            latest = Second(at)
-            self._seconds.append(latest)
-            while self._seconds[0].at <= at - SHARE_SECONDS:
-                self._seconds.popleft()
+        latest = Second(at)
+        self._second_ends = at + 1.0
+        self._seconds.append(latest)
+        while self._seconds[0].at <= at - SHARE_SECONDS:
+            self._seconds.popleft()
         return latest
