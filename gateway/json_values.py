@@ -14,6 +14,11 @@ from gateway.errors import RequestTooLarge, UpstreamError
 # million empty lists 900 MB (2026-11).
 MAX_VALUES: Final = 1_000_000
 
+# The years 1 and 9999 in UTC, which `datetime` ends at.
+FIRST_SECOND: Final = -62_135_596_800
+LAST_SECOND: Final = 253_402_300_799
+MAX_DIGITS: Final = 20
+
 TOO_DEEP: Final = "The upstream sent an answer that nests too deeply."
 
 _MARKS: Final = b',[{"'
@@ -86,4 +91,30 @@ def to_string(value: object) -> str:
 
 def to_time(seconds: float) -> str:
     """Return seconds since 1970 in the form of JSON, RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_datetime(seconds).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+def to_datetime(seconds: float) -> datetime:
+    """Return seconds since 1970 as a time in UTC; the nearest one that can be written if there is none."""
+    return datetime.fromtimestamp(min(max(seconds, FIRST_SECOND), LAST_SECOND), UTC)
+
+
+def from_time(text: str) -> int:
+    """Return an ISO time as seconds since 1970. Raises ValueError for other texts, and as `from_datetime` does."""
+    return from_datetime(datetime.fromisoformat(text))
+
+
+def from_datetime(at: datetime) -> int:
+    """Return seconds since 1970 of a time, in UTC unless it has a zone. Raises ValueError if it has none in UTC."""
+    seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    if not FIRST_SECOND <= seconds <= LAST_SECOND:
+        raise ValueError("expected a time in the years 1 to 9999")
+    return seconds
+
+
+def to_whole(text: str, most: int, least: int = 1) -> int | None:
+    """Return the number from `least` to `most` that a text writes in digits, None for any other text."""
+    if not text.isdecimal() or len(text) > MAX_DIGITS:  # `int` refuses thousands of digits
+        return None
+    number = int(text)
+    return number if least <= number <= most else None

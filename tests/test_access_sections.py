@@ -61,6 +61,16 @@ WHAT_A_NAME_IS = "expected 1 to 64 of A-Z a-z 0-9 _ . @ + -, starting with a let
             id="no date",
         ),
         pytest.param(
+            KEY + "expires = 0001-01-01T00:00:00+01:00",
+            "4: keys.expires: expected a time in the years 1 to 9999",
+            id="a date before the first year",
+        ),
+        pytest.param(
+            KEY + f'shrink_floor = "{"9" * 5000}"',
+            "4: keys.shrink_floor: expected a number of tokens, or off",
+            id="a floor of thousands of digits",
+        ),
+        pytest.param(
             KEY + 'shrink_floor = "on"', "4: keys.shrink_floor: expected a number of tokens, or off", id="no floor"
         ),
         pytest.param(

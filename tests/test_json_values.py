@@ -1,4 +1,4 @@
-"""JSON values are counted before a body is parsed, and too many are refused."""
+"""JSON values are counted before a body is parsed, and too many are refused. Times and numbers have bounds."""
 
 import io
 from collections.abc import AsyncIterator
@@ -16,7 +16,16 @@ from gateway.dialects.chat.response.stream import MessageStream
 from gateway.dialects.native.stream import NativeStream
 from gateway.dialects.responses.stream import ResponsesStream
 from gateway.errors import RequestTooLarge, UpstreamError
-from gateway.json_values import MAX_VALUES, check_value_count, count_values
+from gateway.json_values import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    MAX_VALUES,
+    check_value_count,
+    count_values,
+    from_time,
+    to_time,
+    to_whole,
+)
 from gateway.simulator.loopback import Simulator
 from tests.e2e.conftest import KEY, Live, serving
 from tests.support.streams import reply
@@ -125,3 +134,36 @@ async def test_request_with_too_many_values_is_a_413(live: Live, path: str) -> N
         assert answer.status == 413
         assert (await answer.json())["error"] == {"type": "request_too_large", "message": f"Request {REFUSAL}"}
         assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-02", 86_400),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("0001-01-01T00:00:00Z", FIRST_SECOND),
+        ("9999-12-31T23:59:59Z", LAST_SECOND),
+    ],
+)
+def test_time_is_read_as_seconds(text: str, seconds: int) -> None:
+    assert from_time(text) == seconds
+    assert from_time(to_time(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"])
+def test_time_that_has_none_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"years 1 to 9999|Invalid isoformat"):
+        from_time(text)
+
+
+def test_time_beyond_the_calendar_is_shown_as_its_end() -> None:
+    assert to_time(10**15) == "9999-12-31T23:59:59Z"
+    assert to_time(-(10**15)) == "0001-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", 1), ("010", 10), ("20", 20), *((text, None) for text in ("21", "0", "-1", "1.5", "", "²", "9" * 5000))],
+)
+def test_whole_number_is_read_within_its_bounds(text: str, number: int | None) -> None:
+    assert to_whole(text, 20) == number

@@ -18,6 +18,7 @@ import orjson
 from gateway.access.records import NANO
 from gateway.access.spend import SpendRow, SpendStore
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_whole
 
 MAX_DAYS: Final = 31
 # Rows of one reply, 500 bytes each: writing 50,000 blocks live requests for a third of a second.
@@ -96,8 +97,7 @@ async def report(store: SpendStore, query: ReportQuery, page: str | None, to_row
     """Return one page of a report in buckets of a day: at most `query.limit` days, and MAX_ROWS rows unless one day has
     more."""
     first = query.starts if page is None else _day_of(page, query)
-    days = [first + timedelta(days=number) for number in range(query.limit)]
-    days = [day for day in days if day < query.ends]
+    days = [first + timedelta(days=number) for number in range(min(query.limit, (query.ends - first).days))]
     data, after, left = list[dict[str, Any]](), first + timedelta(days=1), MAX_ROWS
     for day in days:
         rows = await _rows(store, query, day, day)
@@ -117,12 +117,14 @@ async def flat_report(
 ) -> dict[str, Any]:
     """Return one page of rows `{starting_at, ending_at, group, cost or usage}`, per day or for the whole range.
 
-    Rows are ordered by day and group, so that new rows do not move others to another page.
+    Rows are ordered by day and group, so that new rows do not move others to another page. Days that no spending is
+    stored of are not looked at.
     """
     first, passed = (query.starts, None) if page is None else _place_of(page, query)
     spans = [(query.starts, query.ends - timedelta(days=1))]
     if daily:
-        spans = [(day, day) for day in (first + timedelta(days=one) for one in range((query.ends - first).days))]
+        kept = store.kept_days(max(first, query.starts), query.ends - timedelta(days=1))
+        spans = [(day, day) for day in kept]
     data: list[dict[str, Any]] = []
     at = query.starts, tuple[str, ...]()
     for starts, ends in spans:
@@ -215,7 +217,7 @@ def to_query(values: Mapping[str, Sequence[str]], today: date, *, to_date: Calla
     if unknown:
         raise InvalidRequest(f"group_by[]: {unknown[0]} is not one of {', '.join([*GROUPS, *sorted(ALWAYS_NULL)])}")
     wanted = {group: frozenset(values[f"{name}[]"]) for name, group in FILTERS.items() if values.get(f"{name}[]")}
-    text = values.get("limit", ["7"])[0]
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_DAYS:
+    limit = to_whole(values.get("limit", ["7"])[0], MAX_DAYS)
+    if limit is None:
         raise InvalidRequest(f"limit: must be 1 to {MAX_DAYS}")
-    return ReportQuery(starts, ends, by, wanted, int(text))
+    return ReportQuery(starts, ends, by, wanted, limit)

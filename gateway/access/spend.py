@@ -26,6 +26,7 @@ PAGE: Final = 300
 DAYS_AT_ONCE: Final = 10
 PACKED_DAYS_AT_ONCE: Final = 50
 SUMS_SECONDS: Final = 400 * 86_400
+KEPT: Final = timedelta(seconds=SUMS_SECONDS)
 # Sums older than yesterday do not change: a process adds to the current day of its clock.
 CLOSED_AFTER: Final = timedelta(days=2)
 
@@ -107,7 +108,7 @@ class SpendStore:
         Sums of closed days are packed at their first read: 400 days of 250 keys are 600,000 fields. Adding up runs in a
         thread, since live requests share the event loop.
         """
-        days = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+        days = [day.isoformat() for day in self.kept_days(first, last)]
         keys, totals = self.server.keys, DailyTotals(by)
         closed = (datetime.fromtimestamp(self.wall_clock(), UTC) - CLOSED_AFTER).date().isoformat()
         for some in _in_runs([day for day in days if day <= closed], PACKED_DAYS_AT_ONCE):
@@ -119,6 +120,12 @@ class SpendStore:
         for some in _in_runs([day for day in days if day > closed], DAYS_AT_ONCE):
             await self._add_fields(totals, some)
         return await asyncio.to_thread(_sorted, totals.found)
+
+    def kept_days(self, first: date, last: date) -> list[date]:
+        """Return those of the days from `first` to `last` that may have sums, up to tomorrow for clocks that differ."""
+        today = datetime.fromtimestamp(self.wall_clock(), UTC).date()
+        start, end = max(first, today - KEPT), min(last, today + timedelta(days=1))
+        return [start + timedelta(days=number) for number in range((end - start).days + 1)]
 
     async def _add_fields(self, totals: DailyTotals, days: Sequence[str]) -> dict[str, bytes]:
         sums = await self.server.pipeline([("HGETALL", self.server.keys.usage_sums(day)) for day in days])
@@ -168,8 +175,8 @@ def _in_runs(days: Sequence[str], length: int) -> Iterator[Sequence[str]]:
 
 def _to_id(day: date, after: int = 0) -> str:
     """Return the first id of a day in the stream; with `after=1`, the last one."""
-    at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=after)
-    return str(int(at.timestamp() * 1000) - after)
+    days = day.toordinal() - date(1970, 1, 1).toordinal() + after
+    return str(max(0, days * 86_400_000 - after))
 
 
 def _sorted(totals: Mapping[tuple[str, ...], Iterable[int]]) -> list[SpendRow]:

@@ -1,6 +1,5 @@
 """`dragoman limits requests`, `approve` and `deny`: answer clients that request a higher budget."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from gateway.cli.console import CommandError, Console, printable
 from gateway.cli.limits import limits
 from gateway.cli.options import Json
 from gateway.cli.store import actor, on_store
+from gateway.json_values import to_datetime
 from gateway.settings import load_settings
 
 
@@ -73,7 +73,7 @@ def to_plain(asked: IncreaseRequest) -> dict[str, Any]:
 
 
 def summary(asked: IncreaseRequest) -> str:
-    at = datetime.fromtimestamp(asked.created_at, UTC)
+    at = to_datetime(asked.created_at)
     parts = [f"{asked.id}  {asked.scope}", asked.status, f"{at:%Y-%m-%d %H:%M} UTC", f"per {asked.period}"]
     parts += [f"asks for {to_dollars(asked.amount)}"] if asked.amount is not None else []
     return "  ".join([*parts, *([printable(asked.reason)] if asked.reason else [])])

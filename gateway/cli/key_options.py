@@ -2,8 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, get_args
 
 import orjson
 import typer
@@ -21,7 +20,13 @@ from gateway.access.records import (
     to_nano,
 )
 from gateway.cli.console import CommandError
+from gateway.errors import shorten
+from gateway.json_values import from_time, to_whole
+from gateway.settings.key_sections import MAX_COUNT
 from gateway.upstream.routes.policy import to_policy
+
+# A thousand years.
+MAX_DAYS: Final = 365_000
 
 ModelGroup = Annotated[
     str, typer.Option("--model-group", help="Limit the models of this group alone; limits of other models stay.")
@@ -48,6 +53,10 @@ class LimitOptions:
         """Raises CommandError for a budget that cannot be used."""
         rates = RateLimits(self.rpm, self.input_tpm, self.output_tpm, self.concurrency)
         if self.budget_usd is None:
+            given = {"--period": self.period, "--time-zone": self.time_zone, "--window-seconds": self.window_seconds}
+            for name, value in given.items():
+                if value not in ("month", "UTC", 0):
+                    raise CommandError(f"{name}: needs --budget-usd")
             return Allowance(rates)
         try:
             budget = Budget.checked(to_nano(self.budget_usd), self.period, self.time_zone, self.window_seconds)
@@ -103,9 +112,10 @@ class RightsOptions:
 def to_floor(text: str | None) -> int | None:
     if text is None or text == "off":
         return None if text is None else 0
-    if not text.isdecimal() or int(text) < 1:
-        raise CommandError(f"--shrink-floor: {text!r} is no number of tokens", "give a number, or off")
-    return int(text)
+    floor = to_whole(text, MAX_COUNT)
+    if floor is None:
+        raise CommandError(f"--shrink-floor: {shorten(text)!r} is no number of tokens", "give a number, or off")
+    return floor
 
 
 def to_networks(texts: list[str] | None) -> tuple[str, ...] | None:
@@ -174,10 +184,8 @@ def to_expiry(text: str | None) -> int | None:
     """Parse a number of days or an ISO date into Unix seconds. Raises CommandError."""
     if text is None:
         return None
-    if text.isdecimal():
-        return int(time.time()) + int(text) * 86_400
+    days = to_whole(text, MAX_DAYS, least=0)
     try:
-        at = datetime.fromisoformat(text)
+        return from_time(text) if days is None else int(time.time()) + days * 86_400
     except ValueError:
-        raise CommandError(f"{text!r} is neither a number of days nor a date such as 2027-01-31") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        raise CommandError(f"{shorten(text)!r} is neither a number of days nor a date such as 2027-01-31") from None

@@ -5,7 +5,6 @@ uses the embedded server of `dragoman dev` on this machine.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -19,6 +18,7 @@ from gateway.cli.limits import change_limits, describe_allowance
 from gateway.cli.options import Json, with_options
 from gateway.cli.store import actor, on_store
 from gateway.errors import NotFound
+from gateway.json_values import to_datetime
 from gateway.settings import load_settings
 
 DEV_ADMITS: Final = (
@@ -217,9 +217,9 @@ def summary(record: KeyRecord) -> str:
     if record.user:
         parts.insert(2, f"user {record.user}")
     if record.expires_at is not None:
-        parts.append(f"expires {datetime.fromtimestamp(record.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
+        parts.append(f"expires {to_datetime(record.expires_at):%Y-%m-%d %H:%M} UTC")
     if record.not_before is not None:
-        parts.append(f"valid from {datetime.fromtimestamp(record.not_before, UTC):%Y-%m-%d %H:%M} UTC")
+        parts.append(f"valid from {to_datetime(record.not_before):%Y-%m-%d %H:%M} UTC")
     if record.models:
         parts.append("models " + " ".join(record.models))
     parts += [f"no {right}" for right, granted in (("batches", record.batches), ("cache", record.cache)) if not granted]

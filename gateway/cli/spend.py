@@ -17,6 +17,7 @@ from gateway.cli.console import CommandError, Console, Exit
 from gateway.cli.options import Json
 from gateway.cli.spend_export import FORMS, write_entries
 from gateway.cli.store import on_store
+from gateway.errors import shorten
 from gateway.json_values import to_mapping, to_time
 
 audit = typer.Typer(help="The record of every change of keys, limits and budgets.", no_args_is_help=True)
@@ -108,7 +109,7 @@ def verify_audit(
     with console.failing_clearly():
         if anchor and HEAD.fullmatch(anchor) is None:
             raise CommandError(
-                f"--anchor: {anchor!r} is no head", 'give what `audit verify` printed: "<number> <hash>"'
+                f"--anchor: {shorten(anchor)!r} is no head", 'give what `audit verify` printed: "<number> <hash>"'
             )
         problem, head = on_store(lambda store: store.verify_audit(anchor))
         if problem is not None:

@@ -1,6 +1,6 @@
 """Tables of gateway.toml that describe a client: its limits, rights and key."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -20,6 +20,7 @@ from gateway.access.records import (
     to_nano,
     to_period,
 )
+from gateway.json_values import from_datetime, to_whole
 from gateway.settings.values import Credential, matching
 from gateway.settings.wording import WrongPart, placed
 from gateway.upstream.routes.policy import to_policy
@@ -31,6 +32,11 @@ NameOrNone = Annotated[str, matching(f"({NAME.pattern})?", NAME_FORM)]
 Digest = Annotated[str, matching("[0-9a-fA-F]{64}", "64 hexadecimal digits, as sha256sum writes them")]
 # Of ids of keys in the file, which the ids of made keys never have.
 FILE_ID = "key_file_"
+
+
+def _check_time(at: datetime) -> datetime:
+    from_datetime(at)
+    return at
 
 
 def _check_dollars(value: object) -> object:
@@ -101,12 +107,13 @@ def _check_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_floor(value: object) -> object:
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    number = to_whole(value, MAX_COUNT) if isinstance(value, str) else value
     if value != "off" and not (isinstance(number, int) and 1 <= number <= MAX_COUNT):
         raise ValueError("expected a number of tokens, or off")
     return value
 
 
+Time = Annotated[datetime, AfterValidator(_check_time)]
 ShrinkFloor = Annotated[int | Literal["off"], BeforeValidator(_check_floor)]
 
 
@@ -153,8 +160,8 @@ class KeySection(RightsSection):
     user: NameOrNone = ""
     key: Credential | None = None
     sha256: Digest | None = Field(default=None, repr=False)
-    not_before: datetime | None = None
-    expires: datetime | None = None
+    not_before: Time | None = None
+    expires: Time | None = None
 
     @model_validator(mode="after")
     def _check_key(self) -> Self:
@@ -169,4 +176,4 @@ class KeySection(RightsSection):
 
 
 def to_seconds(at: datetime | None) -> int | None:
-    return None if at is None else int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return None if at is None else from_datetime(at)

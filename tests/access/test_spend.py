@@ -105,6 +105,23 @@ async def test_flat_report_ends_with_the_day_before_its_end(daily: bool) -> None
     assert found == (days if daily else [("2027-01-04", "2027-01-06", 11)])
 
 
+@pytest.mark.parametrize("by", ["workspace_id", "session_id"])
+async def test_reports_of_all_days_read_those_that_have_sums(by: str) -> None:
+    today, keys = date(2027, 1, 5), Keys()
+    query = ReportQuery(date.min, date.max, (by,), {}, 31)
+    async with redis_server() as url, Redis.from_url(url, protocol=2) as redis:
+        store = SpendStore(RedisServer(redis, keys), lambda: datetime(2027, 1, 5, tzinfo=UTC).timestamp())
+        assert store.kept_days(date.min, date.max) == [today + timedelta(days=number) for number in range(-400, 2)]
+        assert store.kept_days(date(2028, 1, 1), date(2028, 1, 2)) == []
+        await redis.hset(keys.usage_sums(today.isoformat()), "acme|ann|k1|big|openrouter|requests", "3")
+        await redis.xadd(keys.access.usage, {"e": orjson.dumps({"session": "s"})}, id="1798800000000-0")
+        for daily in (False, True):
+            [row] = (await flat_report(store, query, "usage", to_usage, daily=daily))["data"]
+            assert row["usage"]["requests"] == (3 if by == "workspace_id" else 1)
+        last = replace(query, starts=date.max - timedelta(days=1))
+        assert [len(one["results"]) for one in (await report(store, last, None, to_usage))["data"]] == [0]
+
+
 async def test_reports_of_many_groups_come_in_pages_without_a_gap() -> None:
     first, keys, count = date(2027, 1, 4), Keys(), MAX_ROWS // 2 + 10
     query = ReportQuery(first, first + timedelta(days=3), ("actor",), {}, 7)

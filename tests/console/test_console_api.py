@@ -61,7 +61,9 @@ async def test_request_is_found_by_its_id_with_attempts_and_notes(stage: Stage) 
     assert TENANTS["acme"] not in shown
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "since=x", f"tenant={'x' * 300}"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", f"limit={'9' * 5000}", "since=x", f"tenant={'x' * 300}"]
+)
 async def test_wrong_query_is_a_400(stage: Stage, query: str) -> None:
     assert (await stage.api("GET", f"/api/exchanges?{query}"))[0] == 400
 
@@ -154,6 +156,10 @@ async def test_csv_cell_of_a_hostile_name_is_no_formula(stage: Stage) -> None:
         await redis.hset(Keys().usage_sums(today), "acme||k|=HYPERLINK(1)|p|requests", 1)
     async with stage.session.get(f"{stage.admin_url}/api/usage.csv", headers={"x-api-key": ADMIN_KEY}) as response:
         assert ",'=HYPERLINK(1)," in await response.text()
+
+
+async def test_spend_of_the_first_days_of_the_calendar_is_nothing(stage: Stage) -> None:
+    assert (await get(stage, "/api/spend?to=0001-01-02"))["data"] == []
 
 
 @pytest.mark.parametrize("query", ["by=nothing", "from=yesterday", "from=2026-02-01&to=2026-01-01", "from=2020-01-01"])

@@ -44,7 +44,9 @@ async def test_change_with_the_etag_of_an_older_version_is_refused(front: Live) 
     assert (await ask(front, path, {"max_tokens": 7}, if_match="*"))[0] == 200
 
 
-@pytest.mark.parametrize("headers", [{"if_match": "yes"}, {"idempotency_key": ""}, {"idempotency_key": "k" * 256}])
+@pytest.mark.parametrize(
+    "headers", [{"if_match": "yes"}, {"if_match": "9" * 5000}, {"idempotency_key": ""}, {"idempotency_key": "k" * 256}]
+)
 async def test_conditions_that_cannot_be_read_are_refused(front: Live, headers: dict[str, str]) -> None:
     status, answer, _ = await ask(front, "/limits", {"scope": "tenant:red", "new": True}, **headers)
     assert (status, next(iter(headers)).replace("_", "-") in answer["error"]["message"]) == (400, True)

@@ -157,7 +157,10 @@ async def test_report_is_filtered_and_paged_by_days_with_a_cursor_of_its_own(org
         ({"starting_at": "2026-11-02T00:00:00Z", "ending_at": "2026-11-01T00:00:00Z"}, "ending_at: must be later"),
         ({"starting_at": "2026-11-02T00:00:00Z", "bucket_width": "1h"}, "bucket_width: must be 1d"),
         ({"starting_at": "2026-11-02T00:00:00Z", "group_by[]": "mood"}, "group_by[]: mood is not one of"),
+        ({"starting_at": "0001-01-01T00:00:00+23:59"}, "starting_at: must be a time"),
+        ({"starting_at": "9999-12-31T23:59:59-01:00"}, "starting_at: must be a time"),
         ({"starting_at": "2026-11-02T00:00:00Z", "limit": "0"}, "limit: must be 1 to 31"),
+        ({"starting_at": "2026-11-02T00:00:00Z", "limit": "9" * 5000}, "limit: must be 1 to 31"),
     ],
 )
 async def test_wrong_parameter_of_a_report_is_named(

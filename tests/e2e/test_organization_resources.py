@@ -256,6 +256,7 @@ async def test_client_asks_for_a_higher_budget_and_an_administrator_answers(comp
     made = await company.key("asks", user="una", budget={"amount_usd": 1})
     await company.sdk.spend_limits.set(scope={"type": "user", "user_id": "una"}, amount="1", period="daily")
     path, ask = "/api/spend_limit_increase_requests", {"period": "daily", "amount": "500", "reason": "a migration"}
+    assert (await company.call("POST", path, {"period": []}, made["key"]))[0] == 400
     status, asked = await company.call("POST", path, ask, made["key"])
     assert (status, asked["status"], asked["period"]) == (200, "pending", "daily")
     assert (await company.call("POST", path, ask, made["key"]))[1]["id"] == asked["id"], "one open request"

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.access.networks import check_networks
 from gateway.access.records import PRIORITIES, Allowance, Budget, KeyRecord, Period, RateLimits, check_name, to_nano
 from gateway.errors import InvalidRequest, shorten
-from gateway.json_values import to_time
+from gateway.json_values import from_time, to_string, to_time
 from gateway.upstream.routes.policy import to_policy
 
 RATES = {
@@ -146,10 +146,9 @@ def _moment(body: Mapping[str, Any], name: str) -> int | None:
     if value is None:
         return None
     try:
-        at = datetime.fromisoformat(str(value))
+        return from_time(str(value))
     except ValueError:
         raise InvalidRequest(f"{name}: must be a time such as 2027-01-31T00:00:00Z") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def _params(body: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -198,9 +197,10 @@ def _shrink_floor(body: Mapping[str, Any], name: str) -> int | None:
 
 
 def _data(body: Mapping[str, Any], name: str) -> str:
-    if body[name] not in DATA:
+    rule = to_string(body[name])
+    if rule not in DATA:
         raise InvalidRequest(f"{name}: must be deny, zdr or any")
-    return DATA[body[name]]
+    return DATA[rule]
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_whole
 from gateway.web.reply import NO_STORE, json_response
 
 # As of Anthropic's lists.
@@ -101,10 +102,10 @@ def found(objects: Objects, wanted: str, what: str) -> web.Response:
 
 
 def limit_of(request: web.Request) -> int:
-    text = request.query.get("limit", str(DEFAULT_PAGE))
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
+    limit = to_whole(request.query.get("limit", str(DEFAULT_PAGE)), MAX_PAGE)
+    if limit is None:
         raise InvalidRequest(f"limit: must be 1 to {MAX_PAGE}")
-    return int(text)
+    return limit
 
 
 def values_of(request: web.Request, name: str) -> frozenset[str]:

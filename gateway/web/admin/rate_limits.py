@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.access.records import DEPLOYMENT, Allowance, RateLimits
 from gateway.access.roster import not_found
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_string
 from gateway.web.admin.allowances import change_rules, model_groups_of, rules_of
 from gateway.web.admin.key_fields import check_names
 from gateway.web.admin.members import workspace_of
@@ -83,12 +84,13 @@ def to_changes(body: Mapping[str, Any]) -> dict[str, int | None]:
         raise InvalidRequest("limits: must be a list of objects with type and value")
     found: dict[str, int | None] = {}
     for place, one in enumerate(limits):
-        if not isinstance(one, dict) or one.get("type") not in TYPES:
+        kind = to_string(one.get("type")) if isinstance(one, dict) else ""
+        if kind not in TYPES:
             raise InvalidRequest(f"limits.{place}.type: must be one of {', '.join(TYPES)}")
         value = one.get("value")
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise InvalidRequest(f"limits.{place}.value: must be a positive whole number, or null for none")
-        found[TYPES[one["type"]]] = value
+        found[TYPES[kind]] = value
     return found
 
 

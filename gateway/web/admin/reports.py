@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.access.reports import ReportQuery, flat_report, report, to_cost, to_query, to_usage
 from gateway.access.spend import SpendStore
 from gateway.errors import InvalidRequest
+from gateway.json_values import from_time, to_datetime
 from gateway.web.admin.leads import lead_of
 from gateway.web.admin.requests import store_of
 from gateway.web.reply import NO_STORE, json_response
@@ -53,7 +54,6 @@ def _query(request: web.Request) -> tuple[ReportQuery, str | None]:
 
 def _to_date(text: str, name: str) -> date:
     try:
-        at = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was not escaped
+        return to_datetime(from_time(text.replace(" ", "+"))).date()  # a plus that was not escaped
     except ValueError:
         raise InvalidRequest(f"{name}: must be a time such as 2026-11-01T00:00:00Z") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).date()

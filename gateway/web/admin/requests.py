@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.access.store import AccessStore, Actor, Conditions
 from gateway.errors import InvalidRequest, Unavailable
+from gateway.json_values import to_whole
 from gateway.web.addresses import address_of
 from gateway.web.admin.authorization import CALLER
 from gateway.web.app_keys import DIRECTORY
@@ -18,6 +19,8 @@ from gateway.web.body import read_body
 # Bodies of the admin API are a few hundred bytes.
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDEMPOTENCY_KEY: Final = 255
+# Redis counts versions up to it.
+MAX_VERSION: Final = 2**63 - 1
 NO_REDIS: Final = "Keys are stored in Redis, and none is configured: set GATEWAY_REDIS_URL."
 
 
@@ -76,9 +79,10 @@ def to_version(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     tag = if_match.strip().removeprefix("W/").strip('"')
-    if not tag.isdecimal():
+    version = to_whole(tag, MAX_VERSION, least=0)
+    if version is None:
         raise InvalidRequest("if-match: must be the ETag of an earlier reply")
-    return int(tag)
+    return version
 
 
 def etag_of(version: int) -> tuple[str, str]:

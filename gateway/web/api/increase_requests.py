@@ -6,6 +6,7 @@ from gateway.access.increases import MAX_REASON, IncreaseRequest, IncreaseReques
 from gateway.access.records import Budget
 from gateway.access.store import KEY, Actor
 from gateway.errors import InvalidRequest
+from gateway.json_values import to_string
 from gateway.web.admin.increase_requests import to_increase_requests
 from gateway.web.admin.key_fields import PERIODS, check_names
 from gateway.web.admin.requests import read_object, store_of
@@ -28,7 +29,7 @@ async def ask_for_increase(request: web.Request) -> web.Response:
     reason, word = body.get("reason") or "", body.get("period")
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         raise InvalidRequest(f"reason: must be text of at most {MAX_REASON} characters")
-    if word is not None and word not in PERIODS:
+    if word is not None and to_string(word) not in PERIODS:
         raise InvalidRequest(f"period: must be one of {', '.join(PERIODS)}")
     amount = to_amount(body.get("amount"))
     scope, budget = await _own_budget(request, None if word is None else PERIODS[word])

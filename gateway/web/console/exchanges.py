@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import InvalidRequest, NotFound, Overloaded
+from gateway.json_values import to_whole
 from gateway.redis.keys import RECENT_EXCHANGES
 from gateway.telemetry.activity_store import Row, matches
 from gateway.upstream.health.causes import CAUSES, CLIENT_LEFT
@@ -31,8 +32,8 @@ MEANINGS: Final = {cause.name: cause.meaning for cause in (*CAUSES, CLIENT_LEFT)
 async def list_exchanges(request: web.Request) -> web.Response:
     """Newest first, up to `limit`, after Unix second `since`. `searched`: how many were looked at."""
     wanted, since = filters_of(request), seconds_of(request, "since")
-    text = request.query.get("limit", str(DEFAULT_LIMIT))
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
+    limit = to_whole(request.query.get("limit", str(DEFAULT_LIMIT)), MAX_LIMIT)
+    if limit is None:
         raise InvalidRequest(f"limit: must be 1 to {MAX_LIMIT}")
     found: list[Row] = []
     searched = 0
@@ -40,7 +41,7 @@ async def list_exchanges(request: web.Request) -> web.Response:
         searched += 1
         if matches(row, wanted):
             found.append(row)
-            if len(found) == int(text):
+            if len(found) == limit:
                 break
     return data_response({"data": found, "searched": searched})
 

@@ -66,7 +66,7 @@ def days_of(request: web.Request) -> tuple[date, date]:
     """Raises InvalidRequest."""
     today = datetime.now(UTC).date()
     last = to_day(request.query.get("to"), "to", today)
-    first = to_day(request.query.get("from"), "from", last - timedelta(days=DEFAULT_DAYS - 1))
+    first = to_day(request.query.get("from"), "from", date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1)))
     if first > last or last - first > timedelta(days=MAX_DAYS):
         raise InvalidRequest(f"from: must not be after to, and at most {MAX_DAYS} days before it")
     return first, last
