@@ -53,14 +53,28 @@ def find_model(body: bytes, model: str, parts: Sequence[Span] = ()) -> Span:
     `parts`: the only places where outermost members begin, if they are known. Raises InvalidRequest if the key is named
     twice or with escapes.
     """
-    key = MODEL_KEY.search(body) if not parts and body.count(KEY) == 1 else None
-    if key is None or body[key.start() - 1] == BACKSLASH or START_OF_ESCAPED in body:
+    place = _only_place(body, parts) if parts else body.find(KEY) if body.count(KEY) == 1 else -1
+    key = MODEL_KEY.match(body, place) if place > 0 and body[place - 1] != BACKSLASH else None
+    if key is None or (not parts and START_OF_ESCAPED in body):
         token = _only_model(body, parts or ((0, len(body)),))
     else:
         token = STRING_TOKEN.match(body, key.end())
     if token is None or orjson.loads(token[0]) != model:
         raise InvalidRequest(NAMED_TWICE)
     return token.span()
+
+
+def _only_place(body: bytes, parts: Sequence[Span]) -> int:
+    """Return the only place where the key stands in the parts, or -1; without looking at what is around it."""
+    found = -1
+    for start, end in parts:
+        place = body.find(KEY, start, end)
+        if place >= 0 and (found >= 0 or body.find(KEY, place + 1, end) >= 0):
+            return -1
+        if body.find(START_OF_ESCAPED, start, end) >= 0:
+            return -1
+        found = max(found, place)
+    return found
 
 
 def has_escaped_letter(body: bytes, parts: Sequence[Span]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.access.records import PRESET
-from gateway.messages.tools.tool_cache import CachedTools
+from gateway.messages.tools.tool_cache import derived
 from gateway.messages.turn_cache import known_messages
 from gateway.messages.validation.fields import NAMESPACES
 
@@ -120,9 +120,7 @@ def _of_fields(scope: Mapping[str, Any], path: str) -> Iterator[Reach]:
 
 
 def _of_tools(tools: Any) -> tuple[Reach, ...]:
-    if isinstance(tools, CachedTools):
-        return tools.derive(_of_list)
-    return _of_list(tools) if isinstance(tools, list) else ()
+    return derived(_of_list, tools) if isinstance(tools, list) else ()
 
 
 def _of_list(tools: Sequence[Any]) -> tuple[Reach, ...]:

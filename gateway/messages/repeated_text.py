@@ -19,6 +19,7 @@ from gateway.messages.written import Written
 
 # Bytes of a block that are looked for; the rest is compared.
 BEGINNING: Final = 64
+BETWEEN: Final = b"\0"  # is in no text that is looked for
 # Characters of media that are passed over: to find their beginning takes far less than to search them for each text.
 LARGE_MEDIA: Final = 128 * 1024
 
@@ -45,6 +46,7 @@ class RepeatedText:
 
     body: bytes = field(repr=False)
     _parts: list[tuple[int, Written]] = field(default_factory=list, repr=False)
+    _rest: bytes | None = field(default=None, repr=False)  # what lies between the parts, once it has been searched
 
     @classmethod
     def of(cls, body: bytes, request: Mapping[str, Any]) -> "RepeatedText":
@@ -70,8 +72,12 @@ class RepeatedText:
         """Return how often the body holds `text`."""
         if not self._parts:
             return self.body.count(text)
-        new = sum(self.body.count(text, start, end) for start, end in self.new_parts())
-        return new + sum(written.count(text) for _, written in self._parts)
+        if self._rest is None:
+            self._rest = BETWEEN.join([self.body[start:end] for start, end in self.new_parts()])
+        found = self._rest.count(text)
+        for _, written in self._parts:
+            found += written.count(text)
+        return found
 
     def new_parts(self) -> list[tuple[int, int]]:
         """Return start and end of what lies between the repeated parts; nothing without any.

@@ -22,6 +22,7 @@ from gateway.messages.notes import Note
 from gateway.messages.prompt import Prompt
 from gateway.messages.repeated_text import RepeatedText
 from gateway.messages.tokens.estimate import to_tokens
+from gateway.messages.tools.tool_cache import derived
 from gateway.sse import holds_events
 from gateway.upstream.models.target import signs_thinking
 from gateway.upstream.routes.route import CONTEXT_SUFFIX, Route
@@ -35,6 +36,7 @@ REFUSES_THINKING = re.compile(
     r"|(?:thinking|redacted_thinking)\W{1,3}(?:or|blocks?|content)[^.]{0,80}(?:cannot be modified|must match)",
     re.IGNORECASE,
 )
+NO_NAMES: frozenset[str] = frozenset()
 # Concerns one conversation, so it is not learned for the model.
 WITHOUT_THINKING = Adaptation("drop_reasoning", lasting=False)
 
@@ -139,7 +141,7 @@ def _healed(prepared: Prepared, error: GatewayError) -> Prepared | None:
 
 def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> Reply:
     request: Mapping[str, Any] = prompt.request
-    max_tokens, sequences = request.get("max_tokens"), request.get("stop_sequences")
+    max_tokens, sequences, tools = request.get("max_tokens"), request.get("stop_sequences"), request.get("tools")
     return Reply(
         asking.message_id,
         asking.request_id,
@@ -150,7 +152,7 @@ def to_reply(prompt: Prompt, route: Route, asking: Asking, keyring: Keyring) -> 
         context_length=route.target.context_length,
         sent_stop_sequences=tuple(sequences) if isinstance(sequences, list) else (),
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
-        offered=frozenset() if signs_thinking(route.target.model) else to_names(request.get("tools")),
+        offered=NO_NAMES if not tools or signs_thinking(route.target.model) else derived(to_names, tools),
     )
 
 

@@ -20,7 +20,7 @@ from gateway.dialects.native.media import media_of, without_media
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.json_values import to_mapping, to_mappings
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import CachedTools
+from gateway.messages.tools.tool_cache import CachedTools, derived
 from gateway.messages.validation import check_count_tokens_request
 from gateway.schemas.openai import ChatRequest
 from gateway.upstream.vendors.adaptation import Adaptation, Kind
@@ -142,7 +142,7 @@ def _to_chat(request: Mapping[str, Any]) -> Body:
         body["max_tokens"] = request["max_tokens"]
     if request.get("tools"):
         tools = request["tools"]
-        body["tools"] = tools.derive(_to_functions) if isinstance(tools, CachedTools) else _to_functions(tools)
+        body["tools"] = derived(_to_functions, tools)
     choice = to_mapping(request.get("tool_choice"))
     if choice.get("type") == "tool":
         body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}

@@ -116,6 +116,11 @@ class CachedTools(FrozenList):
         return result
 
 
+def derived(function: Callable[[Any], Result], tools: Any) -> Result:
+    """Return `function(tools)`, which must be immutable; computed once for tools that requests share."""
+    return tools.derive(function) if isinstance(tools, CachedTools) else function(tools)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CachedToolList:
     tools: CachedTools

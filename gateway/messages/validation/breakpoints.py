@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.errors import InvalidRequest
+from gateway.messages.tools.tool_cache import derived
 from gateway.messages.validation.block_index import Inventory
 from gateway.messages.validation.error_messages import EXTRA_INPUT
 from gateway.schemas.anthropic import PromptFields
@@ -28,7 +29,7 @@ def check_breakpoints(request: PromptFields, inventory: Inventory) -> None:
             raise InvalidRequest(f"{path}.cache_control: {EXTRA_INPUT}")
     system: Any = request.get("system")
     marks = [
-        *_marks("tools", request.get("tools") or ()),
+        *derived(_of_tools, request.get("tools") or ()),
         *_marks("system", system if isinstance(system, list) else ()),
         *((f"{path}.cache_control", _ttl(block["cache_control"])) for path, block in inventory.cached),
     ]
@@ -44,6 +45,10 @@ def check_breakpoints(request: PromptFields, inventory: Inventory) -> None:
             problem = "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block."
             raise InvalidRequest(f"{path}.ttl: {problem} {ORDER}")
         has_short = has_short or ttl == "5m"
+
+
+def _of_tools(tools: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(_marks("tools", tools))
 
 
 def _marks(name: str, blocks: Iterable[Any]) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import InvalidRequest, shorten
-from gateway.messages.tools.tool_cache import CachedTools
+from gateway.messages.tools.tool_cache import CachedTools, derived
 from gateway.schemas.anthropic import IS_CUSTOM, IS_GRAMMAR, PromptFields, tool_kind
 
 # The name that a typed tool must have; toolsets have none.
@@ -41,10 +41,8 @@ NAMES_OF_TYPES = {
 def check_tools(request: PromptFields) -> None:
     """Raises InvalidRequest for the first tool that is wrong, then for the list, then for the choice."""
     tools: Sequence[Any] = request.get("tools") or ()
-    if isinstance(tools, CachedTools):
-        _check_choice(request, tools.derive(_names))
-    elif tools or "tool_choice" in request:
-        _check_choice(request, _names(tools))
+    if tools or "tool_choice" in request:
+        _check_choice(request, derived(_names, tools))
 
 
 def is_checked(tools: object) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from gateway.messages.notes import Note
-from gateway.messages.tools.tool_cache import CachedTools
+from gateway.messages.tools.tool_cache import derived
 from gateway.schemas.anthropic import (
     IS_CLIENT,
     IS_CUSTOM,
@@ -125,8 +125,7 @@ def note_unknown(request: PromptFields, found: Unknown) -> list[Note]:
         for index, edit in enumerate((request.get("context_management") or {}).get("edits") or ()):
             found.look("edit", f"context_management.edits.{index}", edit, EDIT_KEYS)
     tools: Any = request.get("tools") or ()
-    in_tools = tools.derive(_unknown_in_tools) if isinstance(tools, CachedTools) else _unknown_in_tools(tools)
-    return [*found.notes(), *in_tools]
+    return [*found.notes(), *derived(_unknown_in_tools, tools)]
 
 
 def _unknown_in_tools(tools: Sequence[Any]) -> tuple[Note, ...]:

@@ -9,7 +9,7 @@ from gateway.dialects import spans
 from gateway.dialects.chat.client.request import PASSED_ON, READ
 from gateway.dialects.clients.content import KNOWN_PARTS
 from gateway.errors import InvalidRequest
-from gateway.messages.tools.tool_cache import CachedTools
+from gateway.messages.tools.tool_cache import derived
 from gateway.upstream.routes.route import Route
 from gateway.upstream.vendors.adaptation import Adaptation
 
@@ -35,7 +35,7 @@ def is_plain(body: Mapping[str, Any]) -> bool:
         return False
     if any(body.get(name) for name in CONVERTED_FIELDS):
         return False
-    if tools and not (tools.derive(are_plain) if isinstance(tools, CachedTools) else are_plain(tools)):
+    if tools and not derived(are_plain, tools):
         return False
     return all(map(_is_plain_message, messages))
 

@@ -61,9 +61,10 @@ class Scope:
 
     def mark_cached(self, part: ContentPart | FunctionTool, block: Any, path: str) -> None:
         """Put the block's cache breakpoint on the part that ends it, where the upstream knows breakpoints."""
-        takes = {"cache_control": self.target.cache_control, OPENAI_BREAKPOINT: self.target.takes_breakpoints}
-        for name in takes.keys() & block.keys():
-            if block[name] and takes[name]:
+        for name in ("cache_control", OPENAI_BREAKPOINT):
+            if not block.get(name):
+                continue
+            if self.target.cache_control if name == "cache_control" else self.target.takes_breakpoints:
                 cast(dict[str, Any], part)[name] = block[name]
-            elif block[name]:
+            else:
                 self.note("dropped", f"{path}.{name}", "this upstream has no cache breakpoints of this form")

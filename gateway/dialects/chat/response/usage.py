@@ -6,7 +6,7 @@ Passing them through instead doubles Claude Code's context meter.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal
@@ -14,6 +14,8 @@ from typing import Any, Literal
 from gateway.dialects.reply import Reply
 from gateway.json_values import to_mapping
 from gateway.messages.tokens.estimate import to_tokens
+from gateway.messages.tools.tool_cache import derived
+from gateway.messages.turn_cache import known_messages
 from gateway.messages.usage import STANDARD, to_cost
 
 # Where upstreams count tokens read from and written to their prompt cache, inside `prompt_tokens_details` or beside it:
@@ -148,21 +150,30 @@ def requested_ttl(request: Mapping[str, Any]) -> Literal["5m", "1h"]:
 
     The first mark decides, since no 1h may come after a 5m (`validation.breakpoints`).
     """
-    for block in _markable(request):
+    tools = request.get("tools")
+    ttl = derived(_first_ttl, tools) if tools else None
+    ttl = ttl or _first_ttl(_markable(request))
+    return "1h" if ttl == "1h" else "5m"
+
+
+def _first_ttl(blocks: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the TTL of the first mark, None without any."""
+    for block in blocks:
         mark = block.get("cache_control")
         if mark is not None:
-            return "1h" if mark.get("ttl") == "1h" else "5m"
-    return "5m"
+            return mark.get("ttl") or "5m"
+    return None
 
 
 def _markable(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield all parts that may have a mark, in the order of the prompt."""
-    tools, system = request.get("tools"), request.get("system")
-    if tools:
-        yield from tools
+    """Yield all parts behind the tools that may have a mark, in the order of the prompt.
+
+    Messages of a prefix that is known have none.
+    """
+    system, messages = request.get("system"), request.get("messages") or ()
     if isinstance(system, list):
         yield from system
-    for message in request.get("messages") or ():
+    for message in messages[known_messages(messages) :]:
         content = message.get("content")
         if isinstance(content, list):
             yield from content
