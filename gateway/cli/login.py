@@ -15,6 +15,7 @@ import aiohttp
 import typer
 
 from gateway.access.identity.sign_in import DEVICE_GRANT
+from gateway.cli.api import to_base
 from gateway.cli.console import CommandError, Console, Exit, printable, run_async
 from gateway.cli.options import Json
 
@@ -36,9 +37,7 @@ def login(
     """Sign in to a gateway in a browser, or with a key, and print a key for other programs."""
     console = Console(json)
     with console.failing_clearly():
-        base = url.rstrip("/")
-        if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).netloc:
-            raise CommandError(f"{url!r} is no address", "it looks like https://gateway.example.com", status=Exit.USAGE)
+        base = to_base(url)
         token = run_async(lambda: signed_in(base)) or typed_key()
         console.answer({"token": token}, token)
 
@@ -102,7 +101,10 @@ def typed_key() -> str:
 def own_address(base: str, server: dict[str, Any], name: str) -> str:
     """Return the endpoint of this name if it belongs to the gateway, or else its usual address."""
     given, ours = str(server.get(f"{name}_endpoint", "")), urlsplit(base)
-    is_own = urlsplit(given)[:2] == ours[:2]
+    try:
+        is_own = urlsplit(given)[:2] == ours[:2]
+    except ValueError:
+        is_own = False
     return given if is_own else f"{base}/oauth/{name}"
 
 

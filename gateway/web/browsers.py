@@ -84,3 +84,11 @@ def host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def authority_of(url: str) -> str:
+    """Return host and port as a URL has them, empty for none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""

@@ -134,6 +134,24 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, name: str, text: st
     assert words in problem
 
 
+@pytest.mark.parametrize(
+    ("gateway", "text"),
+    [
+        ("litellm", "model_list: [{model_name: a, litellm_params: {model: openai/x, api_base: 'http://['}}]"),
+        (
+            "claude-code-router",
+            """{"Providers": [{"name": "openai", "api_base_url": "http://[", "api_key": "k", "models": ["x"]}],
+            "Router": {"default": "openai,x"}}""",
+        ),
+    ],
+)
+def test_address_that_cannot_be_read_becomes_a_variable(tmp_path: Path, gateway: str, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    status, out, notes = run(gateway, str(tmp_path / "config"))
+    assert (status, 'url = "${OPENAI_API_BASE}"' in out) == (0, True)
+    assert "set OPENAI_API_BASE: this is no address of a server" in notes
+
+
 def imported_models(text: str, gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> list[str]:
     """The candidates that a name has at the gateway after the import of a configuration."""
     config = tmp_path / "config"

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.cli.login import own_address
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -102,6 +104,19 @@ async def test_gateway_without_sign_in_takes_a_key_of_its_own(
     assert (written, status == 0) == (out, bool(out))
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("https://a.example/own", "https://a.example/own"),
+        ("https://b.example/own", "https://a.example/oauth/token"),
+        ("https://[", "https://a.example/oauth/token"),
+    ],
+)
+def test_endpoint_of_another_server_is_not_asked(endpoint: str, address: str) -> None:
+    assert own_address("https://a.example", {"token_endpoint": endpoint}, "token") == address
+
+
 async def test_address_that_is_none_or_does_not_answer_is_named() -> None:
-    assert "is no address" in (await login("gateway"))[2]
+    assert "is not an address" in (await login("gateway"))[2]
+    assert "is not an address" in (await login("http://["))[2]
     assert "no gateway answers" in (await login("http://127.0.0.1:9"))[2]

@@ -106,6 +106,7 @@ async def test_session_reads_and_changes_like_its_key(stage: Stage) -> None:
         ("a page of another site", {**OWN_PAGE, "sec-fetch-site": "cross-site"}),
         ("an address typed by hand", {**OWN_PAGE, "sec-fetch-site": "none"}),
         ("another origin", {**OWN_PAGE, "origin": "http://evil.example"}),
+        ("an origin that is none", {**OWN_PAGE, "origin": "http://["}),
         ("an opaque origin", {**OWN_PAGE, "origin": "null"}),
         ("another port of this machine", {**OWN_PAGE, "origin": "http://127.0.0.1:1"}),
         ("a form", {**OWN_PAGE, "content-type": "application/x-www-form-urlencoded"}),

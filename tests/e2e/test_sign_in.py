@@ -190,7 +190,7 @@ async def test_page_of_another_site_cannot_confirm_a_code_and_guesses_are_limite
     async with aiohttp.ClientSession() as session:
         async with session.get(url) as response:
             assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
-        for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        for headers in ({"origin": "https://evil.example"}, {"origin": "http://["}, {"sec-fetch-site": "cross-site"}):
             async with session.post(url, data={"user_code": "BBBB-BBBB"}, headers=headers) as response:
                 assert response.status == 403
         statuses = []

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from gateway.cli.imports.result import Imported, ImportedCandidate, ImportedRoute, variable_of
+from gateway.cli.imports.result import Imported, ImportedCandidate, ImportedRoute, split_address, variable_of
 from gateway.cli.imports.source import SourceFile, listed, mapping, read_json
 
 # The route that a role becomes.
@@ -115,7 +114,7 @@ def _to_address(
         variable = variable_of(name, "API_BASE")
         imported.note(source.place(*here), f"has no api_base_url: set {variable} to the server's address")
         return {"url": f"${{{variable}}}"}
-    if urlsplit(given).hostname == GEMINI and "/openai" not in given:
+    if split_address(given).hostname == GEMINI and "/openai" not in given:
         return {"vendor": "gemini"}
     if "aiplatform.googleapis.com" in given:
         imported.note(place, "Vertex AI takes tokens of Google's that expire, which are not carried over")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
@@ -128,7 +128,7 @@ class Imported:
         text = REFERENCE.sub(lambda found: f"${{{found[1] or found[2]}}}", text.strip())
         if text.startswith("${"):
             return text
-        parts = urlsplit(text)
+        parts = split_address(text)
         if parts.scheme in ("http", "https") and re.fullmatch(r"[0-9A-Za-z.:_\[\]-]+", parts.netloc):
             return parts._replace(query="", fragment="").geturl()
         variable = variable_of(name, "API_BASE")
@@ -212,3 +212,11 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return orjson.dumps(value).decode().replace("\x7f", "\\u007f")
+
+
+def split_address(url: str) -> SplitResult:
+    """Return the parts of a URL, empty ones for a text that is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

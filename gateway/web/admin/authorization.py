@@ -8,7 +8,6 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -25,7 +24,7 @@ from gateway.web.addresses import address_of
 from gateway.web.admin.sessions import Sessions
 from gateway.web.admin.wrong_keys import WrongAdminKeys
 from gateway.web.auth import REQUEST_ID
-from gateway.web.browsers import host_of, is_local
+from gateway.web.browsers import authority_of, host_of, is_local
 
 log = structlog.get_logger()
 
@@ -215,7 +214,7 @@ def check_page(request: web.Request) -> None:
     if request.method in READING:
         return
     origin = request.headers.get("origin")
-    is_own_origin = origin is None or urlsplit(origin).netloc == request.headers["host"]
+    is_own_origin = origin is None or authority_of(origin) == request.headers["host"]
     if request.headers.get("sec-fetch-site") != "same-origin" or not is_own_origin:
         raise PermissionDenied(FOREIGN_PAGE)
     if request.content_type != "application/json":

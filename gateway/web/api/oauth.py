@@ -21,6 +21,7 @@ from gateway.web.addresses import address_of
 from gateway.web.app_keys import DIRECTORY, SETTINGS
 from gateway.web.auth import CONTEXT
 from gateway.web.body import read_body
+from gateway.web.browsers import authority_of
 from gateway.web.reply import NO_STORE, json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -206,9 +207,9 @@ async def _fields(request: web.Request) -> Mapping[str, Any]:
 async def _form_of_own_page(request: web.Request) -> Mapping[str, Any]:
     """Raises PermissionDenied for a form that another site's page has sent."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = {urlsplit(base_url(request)).netloc}
+    own = authority_of(base_url(request))
     if (site is not None and site not in ("same-origin", "none")) or (
-        origin is not None and urlsplit(origin).netloc not in own
+        origin is not None and authority_of(origin) != own
     ):
         raise PermissionDenied("This form was sent by another site.")
     return await _fields(request)
