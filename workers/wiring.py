@@ -81,7 +81,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
 
 def to_patient_exchange(exchange: Exchange) -> Exchange:
     """Return the exchange with one attempt a call and no total timeout: an item is retried through the queue."""
-    return replace(exchange, retry=RetryPolicy(max_attempts=1), timeouts=replace(exchange.timeouts, total=None))
+    return replace(exchange, retry=RetryPolicy(max_attempts=1), timeouts=exchange.timeouts._replace(total=None))
 
 
 def build_worker(

@@ -107,7 +107,7 @@ class Exchange:
         self.candidates = Candidates(self.routing, self.circuits)
         self.hedges = Hedges(self.circuits, self._next_candidate, self._demand_of, self.clock)
         self.counter = TokenCounter(self.client, self.dialects, self.clock)
-        self._unbounded = replace(self.timeouts, total=None)
+        self._unbounded = self.timeouts._replace(total=None)
         self._unattended = replace(self.stream_timeouts, commit_after=inf, ping_after=inf)
 
     @property

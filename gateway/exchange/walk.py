@@ -91,16 +91,19 @@ def patience(plan: Plan, circuits: LiveCircuits, times: Timeouts) -> tuple[Timeo
     last = not left or (not circuits.are_calm() and all(circuits.wait(route) > 0 for route in left))
     own = plan.route.upstream.timeouts
     content_within = inf if last or own.first_content is None else own.first_content
-    if not plan.prepared.is_streamed:  # a JSON answer has no header before it is whole
-        total = total_within(times, own)
-        return Timeouts(own.connect, total, own.idle, total), content_within
-    return call_timeouts(times, own, last=last), content_within
+    return call_timeouts(times, own, last, plan.prepared.is_streamed), content_within
 
 
 @lru_cache(maxsize=256)
-def call_timeouts(times: Timeouts, own: UpstreamTimeouts, *, last: bool) -> Timeouts:
-    """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left."""
+def call_timeouts(times: Timeouts, own: UpstreamTimeouts, last: bool, is_streamed: bool) -> Timeouts:
+    """Return the timeouts of a call to an upstream with its own; `last`: no other candidate is left.
+
+    A JSON answer has no header before it is whole.
+    """
     header = times.first_byte
+    if not is_streamed:
+        total = total_within(times, own)
+        return Timeouts(own.connect, total, own.idle, total)
     if not last and own.header is not None:
         header = own.header if header is None else min(header, own.header)
     return Timeouts(own.connect, header, own.idle, total_within(times, own))

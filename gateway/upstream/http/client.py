@@ -6,16 +6,15 @@ that callback runs inside the socket's read callback, so that a streamed delta c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 # Asking again changes nothing at the upstream (RFC 9110, section 9.2.1).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds; None means unlimited. `total` spans the whole call and is None for streams.
 
     `first_byte` runs from the sent request to the answer's header; `idle` between two reads of the answer's body, and
@@ -34,7 +33,7 @@ class Timeouts:
         seconds = round(seconds, 2)  # shown in messages
         first_byte = seconds if self.first_byte is None else min(self.first_byte, seconds)
         total = None if self.total is None else min(self.total, seconds)
-        return replace(self, connect=min(self.connect, seconds), first_byte=first_byte, total=total)
+        return self._replace(connect=min(self.connect, seconds), first_byte=first_byte, total=total)
 
 
 @dataclass(slots=True)

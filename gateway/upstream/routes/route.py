@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.upstream.capacity.lane import LaneLimits
@@ -23,8 +23,7 @@ DialectChoice = Literal["auto", "chat", "messages", "responses"]
 CONTEXT_SUFFIX = re.compile(r"\[1m\]$")
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTimeouts:
+class UpstreamTimeouts(NamedTuple):
     """Seconds. `header` and `first_content` apply while another candidate is left; None: as for the last one.
 
     With 20 s and 60 s a silent upstream costs a request 20 s before the next candidate is asked; shorter times ask a
@@ -36,6 +35,9 @@ class UpstreamTimeouts:
     first_content: float | None = 60.0
     idle: float = 60.0
     total: float = inf
+
+
+USUAL_TIMEOUTS: Final = UpstreamTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Upstream:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     dialect: DialectChoice = "auto"
     lane: int = 0
-    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    timeouts: UpstreamTimeouts = USUAL_TIMEOUTS
     limits: LaneLimits | None = None
     has_own_auth: bool = False
     takes_client_key: bool = False
