@@ -3,10 +3,10 @@
 The parser follows the WHATWG rules (LF, CRLF and CR line ends, comments, several data lines, an optional space after
 the colon) and keeps only `data`, and whether an event's name reports a failure or is a sign of life; data of the latter
 are dropped. Differences: an empty payload is ignored; an event that lacks its blank line at the end of the stream is
-still an event, as is one line of JSON right behind another; a line that is JSON without a field's name is data, and a
-field that is named `error` an event of that name, since servers write failures so (Ollama, older llama.cpp). A network
-read may cut anywhere, a character or a CRLF included. It is written around `bytes.split`, since it runs once for every
-streamed delta.
+still an event, as is one line of JSON right behind another; a byte order mark may stand before any line, as where
+streams were joined; a line that is JSON without a field's name is data, and a field that is named `error` an event of
+that name, since servers write failures so (Ollama, older llama.cpp). A network read may cut anywhere, a character or a
+CRLF included. It is written around `bytes.split`, since it runs once for every streamed delta.
 """
 
 import re
@@ -81,6 +81,8 @@ class EventParser:
             lines[0] = bytes(self._tail) + lines[0]
             self._tail.clear()
         self._tail += lines.pop()
+        if lines and (BOM_UTF8 in piece or lines[0].startswith(BOM_UTF8)):
+            lines = [line.removeprefix(BOM_UTF8) for line in lines]
         for line in lines:
             if line.startswith(b"data:"):
                 data = line[6:] if line[5:6] == b" " else line[5:]

@@ -37,6 +37,15 @@ STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "an event that is a sign of life": (b"event: ping\ndata: a\n\nevent:heartbeat\ndata: b\n\ndata: c\n\n", [b"c"]),
     "the latest of two names": (b"event: ping\nevent: x\ndata: a\n\n", [b"a"]),
     "a field that only begins like data": (b"database: a\n\ndata\n\n", []),
+    "byte order marks before lines": (
+        b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\r\n\r\n\xef\xbb\xbfevent: error\n\xef\xbb\xbfdata: c\n\n",
+        [b"a", b"b", ERROR_EVENT + b"c"],
+    ),
+    "a byte order mark before a long line": (
+        b"data: a\n\n\xef\xbb\xbfdata: " + b"b" * 200 + b"\n\n",
+        [b"a", b"b" * 200],
+    ),
+    "a byte order mark in data": (b"data: \xef\xbb\xbfa\xef\xbb\xbf\n\n", [b"\xef\xbb\xbfa\xef\xbb\xbf"]),
     "blank lines before and after": (b"\n\n\ndata: a\n\n\n\n", [b"a"]),
     "an empty payload says nothing": (b"data:\n\ndata: \n\ndata: a\n\n", [b"a"]),
     "the last event without its blank line": (b"data: a\n\ndata: b\n", [b"a", b"b"]),
@@ -74,6 +83,7 @@ def payloads_by_the_book(stream: bytes) -> list[bytes]:
     data: list[bytes] = []
     name = b""
     for line in [*re.split(rb"\r\n|\n|\r", stream), b""]:
+        line = line.removeprefix(b"\xef\xbb\xbf")
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
@@ -89,6 +99,7 @@ def payloads_by_the_book(stream: bytes) -> list[bytes]:
 
 
 WORDS = [
+    b"\xef\xbb\xbf",
     b"event: error\n",
     b"event: ping\n",
     b"data: a\n\n",

@@ -63,6 +63,7 @@ FRAMES: dict[str, bytes] = {
     "single line ends": BODY.replace(b"\n\n", b"\n") + b"data: [DONE]\n",
     "single CRLF line ends": BODY.replace(b"\n\n", b"\r\n") + b"data: [DONE]\r\n",
     "a byte order mark": b"\xef\xbb\xbf" + BODY + b"data: [DONE]\n\n",
+    "byte order marks of joined streams": sse(say("H")) + b"\xef\xbb\xbf" + sse(say("i"), finish()),
     "the end in small letters": BODY + b"data: [done]\n\n",
     "the end without brackets": BODY + b"data: DONE\n\n",
     "the end as an event": BODY + b"event: done\ndata: \n\n",
