@@ -18,7 +18,19 @@ COMMANDS = (
     *("compare", "batches", "cache", "consoles", "limits", "servers", "streams", "sweep"),
     *("instructions", "plots", "show"),
 )
-TARGETS = ("gateway", "native", "chat", "routed", "quiet", "unstreamed", "bare", "nginx", "direct", *PEERS)
+TARGETS = (
+    "gateway",
+    "native",
+    "chat",
+    "routed",
+    "quiet",
+    "small_pages",
+    "unstreamed",
+    "bare",
+    "nginx",
+    "direct",
+    *PEERS,
+)
 DEFAULT_TARGETS = "gateway,native,chat,bare,nginx,direct,quiet"
 PLOTS = Path("docs/performance")
 
@@ -126,6 +138,7 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
         "routed": routed_recipe(**settings),
         "chat": replace(gateway_recipe("chat", **settings), speaks_chat=True),
         "quiet": gateway_recipe("quiet", "bench.quiet", **settings),
+        "small_pages": gateway_recipe("small_pages", "bench.small_pages", **settings),
         "unstreamed": gateway_recipe("unstreamed", "bench.unstreamed", **settings),
         "bare": BARE,
         "direct": DIRECT,
