@@ -206,14 +206,19 @@ def _carry_options(chat_tool: FunctionTool, tool: Mapping[str, Any], path: str, 
         else:
             scope.note("dropped", f"{path}.eager_input_streaming", "the upstream streams tool inputs in its own way")
     if tool.get("defer_loading"):
-        if scope.keeps_deferred:
-            chat_tool["defer_loading"] = True
-        else:
-            scope.note("emulated", f"{path}.defer_loading", "the tool is offered from the start")
+        _defer([chat_tool], path, scope)
     if tool.get("input_examples"):
         scope.note("dropped", f"{path}.input_examples", "functions have no field for examples")
     if any(caller != "direct" for caller in tool.get("allowed_callers") or ()):
         scope.note("dropped", f"{path}.allowed_callers", "only the model itself calls tools on this upstream")
+
+
+def _defer(chat_tools: Sequence[FunctionTool], path: str, scope: Scope) -> None:
+    if not scope.keeps_deferred:
+        scope.note("emulated", f"{path}.defer_loading", "the tool is offered from the start")
+        return
+    for chat_tool in chat_tools:
+        chat_tool["defer_loading"] = True
 
 
 def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> ChatTool:
@@ -234,8 +239,16 @@ def _to_typed_tool(tool: Mapping[str, Any], path: str, scope: Scope) -> ChatTool
 
 
 def _add_members(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope) -> None:
-    """A toolset's cache breakpoint ends the toolset, so it goes on its last member."""
-    toolset = TOOLSETS[tool["type"]][0]
+    """A toolset's cache breakpoint ends the toolset, so it goes on its last member.
+
+    Raises InvalidRequest for options of a member that the toolset does not have: it may be one to leave out.
+    """
+    toolset, table = TOOLSETS[tool["type"]]
+    configs = tool.get("configs") or {}
+    for name in configs.keys() - table.keys():
+        raise InvalidRequest(f"{path}.configs.{shorten(name)}: Extra inputs are not permitted")
+    if tool.get("default_config"):
+        scope.note("dropped", f"{path}.default_config", "a toolset has options of its members only")
     member_tools: list[FunctionTool] = []
     for member, description, schema in members(tool):
         name = scope.names.to_chat(member, toolset)
@@ -243,6 +256,8 @@ def _add_members(chat_tools: list[ChatTool], tool: Any, path: str, scope: Scope)
         member_tools.append(cast(FunctionTool, {"type": "function", "function": function}))
     if member_tools:
         scope.mark_cached(member_tools[-1], tool, path)
+    if any((configs.get(member) or {}).get("defer_loading") for member, *_ in members(tool)):  # the same on all of them
+        _defer(member_tools, f"{path}.configs", scope)
     chat_tools += member_tools
 
 

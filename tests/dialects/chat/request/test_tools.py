@@ -447,6 +447,24 @@ def test_members_that_are_switched_off_are_not_offered() -> None:
     assert [tool["function"]["name"] for tool in tools] == ["computer_key", "computer_zoom"]
 
 
+def test_deferred_members_are_offered_from_the_start_unless_the_upstream_keeps_them() -> None:
+    configs: dict[str, Any] = {member: {"defer_loading": True} for member in COMPUTER} | {"zoom": {"enabled": False}}
+    conversion = convert(tools=[{**TOOLSET, "configs": configs}])
+    assert losses(conversion) == [("emulated", "tools.0.configs.defer_loading")]
+    conversion = convert(tools=[{**TOOLSET, "configs": configs}], deferred_tools={"protocol": "v1"})
+    assert all(tool["defer_loading"] for tool in conversion.body["tools"])
+    assert not losses(conversion)
+    configs = {member: {"enabled": False, "defer_loading": True} for member in COMPUTER}
+    assert not losses(convert(tools=[tool("a"), {**TOOLSET, "configs": configs}]))
+
+
+def test_options_of_unknown_members_are_refused_and_those_for_all_noted() -> None:
+    with pytest.raises(InvalidRequest, match=r"tools\.0\.configs\.teleport: Extra inputs are"):
+        convert(tools=[{**TOOLSET, "configs": {"teleport": {"enabled": False}}}])
+    conversion = convert(tools=[{**TOOLSET, "default_config": {"enabled": False}}])
+    assert losses(conversion) == [("dropped", "tools.0.default_config")]
+
+
 def test_a_toolsets_cache_breakpoint_goes_to_its_last_member() -> None:
     tools = tools_of({**TOOLSET, "cache_control": CACHED})
     assert [index for index, tool in enumerate(tools) if "cache_control" in tool] == [len(tools) - 1]
