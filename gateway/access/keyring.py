@@ -8,7 +8,7 @@ from typing import Self
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Keyring:
     """Signing keys by id, in configured order: the first one signs, all verify.
 

@@ -19,7 +19,7 @@ from gateway.schemas.anthropic import MessagesRequest
 MIN_BUDGET_TOKENS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A request as the client sent it, for upstreams that get it as it is: body, headers, query string."""
 

@@ -183,7 +183,7 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of body in `data`, in one piece."""
-        if self.part is HEAD:
+        if self.part is HEAD and self._unyielding + len(data) > self._max_header_bytes:
             data = self._without_excess(data)
         if self.part is BODY or self.part is HEAD:
             self._parse(data)
@@ -205,8 +205,6 @@ class AnswerParser:
     def _without_excess(self, data: bytes) -> bytes:
         """Parse as much as the header's limit allows, and return the rest. A longer header breaks the answer."""
         room = self._max_header_bytes - self._unyielding
-        if len(data) <= room:
-            return data
         self._parse(data[:room])
         if self.part is HEAD:
             self._break(header_too_large(self._max_header_bytes).message)
