@@ -71,6 +71,8 @@ def to_tier_fields(tier: object, notes: list[Note]) -> dict[str, Any]:
         return {}
     if isinstance(tier, str) and tier in ANTHROPIC_TIERS:
         return {"service_tier": tier}
+    if tier == "fast":  # OpenAI's newer word (its reference, 2026-11)
+        return {"service_tier": "priority"}
     notes.append(Note("dropped", "service_tier", "the gateway knows no such tier"))
     return {}
 

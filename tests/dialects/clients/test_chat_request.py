@@ -273,6 +273,22 @@ def test_length_is_left_to_the_upstream_unless_the_client_sets_it() -> None:
     assert (asked.request["max_tokens"], asked.has_default_length) == (7, False)
 
 
+@pytest.mark.parametrize(
+    ("tier", "sent", "notes"),
+    [
+        ("auto", None, []),
+        ("flex", "flex", []),
+        ("fast", "priority", []),
+        ("ultrafast", None, ["dropped:service_tier"]),
+        (["fast"], None, ["dropped:service_tier"]),
+    ],
+)
+def test_service_tier_is_named_as_upstreams_name_it(tier: Any, sent: str | None, notes: list[str]) -> None:
+    asked = converted({"messages": [USER], "service_tier": tier})
+    assert asked.request.get("service_tier") == sent
+    assert [note.text for note in asked.notes] == notes
+
+
 def test_parameters_reach_messages_by_their_names() -> None:
     asked = converted(
         {
