@@ -1,8 +1,8 @@
 """Buffer per-exchange counters in plain numbers, and add them to the collectors on each scrape.
 
 Each `inc` of a Prometheus counter is several calls and a lock, and a small exchange would need seven of them: a
-fifteenth of all its instructions. Instead, an exchange adds one row of figures to those with its labels. A scrape
-first adds up the rows for the collectors, so it is complete. If several processes share a port, their parent reads the
+fifteenth of all its instructions. Instead, an exchange adds to the numbers of one tally, found by its labels. A scrape
+first adds the tallies to the collectors, so it is complete. If several processes share a port, their parent reads the
 figures that each process wrote last.
 """
 
@@ -28,41 +28,51 @@ FAILED = 400
 OTHER = "other"
 # What balancers, Prometheus and clients ask for again and again: 71 of 80 replies of a quiet gateway (2026-11).
 UNCOUNTED_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
-# Exchanges of the same labels that are kept one by one: added up and sorted into buckets together, they cost a quarter.
-MAX_UNSETTLED = 256
+# Exchanges of the same labels with times that are kept one by one: sorted into buckets together, they cost a quarter.
+MAX_UNSETTLED = 512
 TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # Model, upstream, dialect, status, whether it was streamed, tenant, provider.
 Labels = tuple[str, str, str, int, bool, str, str | None]
-# Seconds: all, waited, until the header, until first content. Tokens: input, output, cache read, cache write. Dollars.
-Figures = tuple[float, float, float | None, float | None, int, int, int, int, float]
 
 
-class ExchangeSums:
-    """Sums of exchanges with the same labels, and their times in seconds."""
+class ExchangeCounter:
+    """Tally of finished exchanges with the same labels: sums, and times in seconds."""
 
     __slots__ = (
-        *("cache_read", "cache_write", "cost", "count", "input", "output"),
+        *("cache_read", "cache_write", "cost", "input", "output"),
         *("durations", "first_contents", "headers", "output_tokens", "overheads"),
     )
 
-    def __init__(self, rows: list[Figures], *, is_stream: bool) -> None:
-        durations, waited, headers, first_contents, *tokens, costs = zip(*rows, strict=True)
-        self.count = len(rows)
-        self.input, self.output, self.cache_read, self.cache_write = map(sum, tokens)
-        self.cost = sum(costs)
-        self.durations: list[float] = list(durations)
-        self.headers = [one for one in headers if one is not None]
-        times = zip(durations, waited, headers, strict=True)
-        self.overheads = [seconds - rest for seconds, rest, header in times if header is not None]
-        self.first_contents = [one for one in first_contents if one is not None]
+    def __init__(self) -> None:
+        self.input = self.output = self.cache_read = self.cache_write = 0
+        self.cost = 0.0
+        self.durations: list[float] = []
+        self.first_contents: list[float] = []
+        self.headers: list[float] = []
+        self.overheads: list[float] = []
         self.output_tokens: list[float] = []
-        if is_stream:
-            written = zip(durations, first_contents, tokens[1], strict=True)
-            self.output_tokens = [
-                (seconds - first) / (count - 1) for seconds, first, count in written if first is not None and count > 1
-            ]
+
+    @property
+    def count(self) -> int:
+        return len(self.durations)
+
+    def add(self, record: UsageRecord) -> None:
+        duration = record.duration_seconds
+        self.durations.append(duration)
+        self.input += record.input_tokens
+        self.output += record.output_tokens
+        self.cache_read += record.cache_read_tokens
+        self.cache_write += record.cache_write_tokens
+        self.cost += (record.cost or 0.0) + record.hedge_cost
+        if record.header_seconds is not None:
+            self.headers.append(record.header_seconds)
+            self.overheads.append(duration - record.waited_seconds)
+        if record.first_content_seconds is not None:
+            self.first_contents.append(record.first_content_seconds)
+            if record.stream and record.output_tokens > 1:
+                self.output_tokens.append((duration - record.first_content_seconds) / (record.output_tokens - 1))
 
 
 _models: set[str] = set()
@@ -70,7 +80,7 @@ _tenants: set[str] = set()
 _usages: set[tuple[str, str]] = set()
 _providers: set[str] = set()
 _open = [0, 0]  # exchanges under way: not streamed, streamed
-_exchanges: dict[Labels, list[Figures]] = {}
+_exchanges: dict[Labels, ExchangeCounter] = {}
 _attempts: Counter[tuple[str, str]] = Counter()
 _replies: Counter[tuple[str, str, int]] = Counter()
 
@@ -86,15 +96,11 @@ def observe(record: UsageRecord) -> None:
         record.context.tenant,
         record.provider,
     )
-    rows = _exchanges.get(labels)
-    if rows is None:
-        rows = _exchanges[labels] = []
-    rows.append((
-        record.duration_seconds, record.waited_seconds, record.header_seconds, record.first_content_seconds,
-        record.input_tokens, record.output_tokens, record.cache_read_tokens, record.cache_write_tokens,
-        (record.cost or 0.0) + record.hedge_cost,
-    ))  # fmt: skip
-    if len(rows) >= MAX_UNSETTLED:
+    tally = _exchanges.get(labels)
+    if tally is None:
+        tally = _exchanges[labels] = ExchangeCounter()
+    tally.add(record)
+    if len(tally.durations) >= MAX_UNSETTLED:
         settle()
     if record.error_type is not None:
         metrics.EXCHANGE_ERRORS.labels(record.upstream, record.origin, record.cause).inc()
@@ -125,13 +131,12 @@ def count_reply(route: str, method: str, status: int) -> None:
 
 def settle() -> None:
     """Add all buffered figures to the collectors."""
-    for (model, upstream, dialect, status, is_stream, tenant, provider), rows in _exchanges.items():
-        sums = ExchangeSums(rows, is_stream=is_stream)
+    for (model, upstream, dialect, status, is_stream, tenant, provider), tally in _exchanges.items():
         if provider is not None:
-            _settle_provider(sums, upstream, _provider_label(provider), "ok" if status < FAILED else "failed")
-        _settle(sums, model, upstream, str(status), "true" if is_stream else "false")
-        _settle_usage(sums, *_usage_labels(tenant, model))
-        metrics.DIALECTS.labels(dialect).inc(sums.count)
+            _settle_provider(tally, upstream, _provider_label(provider), "ok" if status < FAILED else "failed")
+        _settle(tally, model, upstream, str(status), "true" if is_stream else "false")
+        _settle_usage(tally, *_usage_labels(tenant, model))
+        metrics.DIALECTS.labels(dialect).inc(tally.count)
     _exchanges.clear()
     for stream, count in zip(("false", "true"), _open, strict=True):
         metrics.EXCHANGES_OPEN.labels(stream).set(count)
@@ -153,37 +158,37 @@ async def settle_regularly() -> None:
         metrics.BEFORE_SCRAPE.collect()
 
 
-def _settle(sums: ExchangeSums, model: str, upstream: str, status: str, stream: str) -> None:
-    metrics.EXCHANGES.labels(model, upstream, status, stream).inc(sums.count)
-    metrics.DURATION.labels(model, stream).add(sums.durations)
-    if sums.first_contents:
-        metrics.FIRST_CONTENT.labels(model).add(sums.first_contents)
-    if sums.headers:
-        metrics.UPSTREAM_HEADER.labels(upstream).add(sums.headers)
-        metrics.OVERHEAD.add(sums.overheads)
-    if sums.output_tokens:
-        metrics.OUTPUT_TOKEN.labels(model).add(sums.output_tokens)
+def _settle(tally: ExchangeCounter, model: str, upstream: str, status: str, stream: str) -> None:
+    metrics.EXCHANGES.labels(model, upstream, status, stream).inc(tally.count)
+    metrics.DURATION.labels(model, stream).add(tally.durations)
+    if tally.first_contents:
+        metrics.FIRST_CONTENT.labels(model).add(tally.first_contents)
+    if tally.headers:
+        metrics.UPSTREAM_HEADER.labels(upstream).add(tally.headers)
+        metrics.OVERHEAD.add(tally.overheads)
+    if tally.output_tokens:
+        metrics.OUTPUT_TOKEN.labels(model).add(tally.output_tokens)
     for kind in TOKEN_KINDS:
-        if count := getattr(sums, kind):
+        if count := getattr(tally, kind):
             metrics.TOKENS.labels(model, kind).inc(count)
-    if sums.cost:
-        metrics.COST.labels(model).inc(sums.cost)
+    if tally.cost:
+        metrics.COST.labels(model).inc(tally.cost)
 
 
-def _settle_usage(sums: ExchangeSums, tenant: str, model: str) -> None:
+def _settle_usage(tally: ExchangeCounter, tenant: str, model: str) -> None:
     for kind in TOKEN_KINDS:
-        if count := getattr(sums, kind):
+        if count := getattr(tally, kind):
             metrics.USAGE_TOKENS.labels(tenant, model, kind).inc(count)
-    if sums.cost:
-        metrics.USAGE_COST.labels(tenant, model).inc(sums.cost)
+    if tally.cost:
+        metrics.USAGE_COST.labels(tenant, model).inc(tally.cost)
 
 
-def _settle_provider(sums: ExchangeSums, upstream: str, provider: str, outcome: str) -> None:
-    metrics.PROVIDER_EXCHANGES.labels(upstream, provider, outcome).inc(sums.count)
-    if sums.first_contents:
-        metrics.PROVIDER_FIRST_CONTENT.labels(upstream, provider).add(sums.first_contents)
-    if sums.cost:
-        metrics.PROVIDER_COST.labels(upstream, provider).inc(sums.cost)
+def _settle_provider(tally: ExchangeCounter, upstream: str, provider: str, outcome: str) -> None:
+    metrics.PROVIDER_EXCHANGES.labels(upstream, provider, outcome).inc(tally.count)
+    if tally.first_contents:
+        metrics.PROVIDER_FIRST_CONTENT.labels(upstream, provider).add(tally.first_contents)
+    if tally.cost:
+        metrics.PROVIDER_COST.labels(upstream, provider).inc(tally.cost)
 
 
 def _provider_label(provider: str) -> str:
