@@ -289,9 +289,9 @@ def to_nano(dollars: str | float | Decimal) -> int:
     try:
         nano = Decimal(str(dollars)) * NANO
     except InvalidOperation:
-        raise ValueError(f"{shorten(str(dollars))!r} is not an amount of US dollars") from None
+        raise ValueError(f"{shorten(repr(dollars))} is not an amount of US dollars") from None
     if not nano.is_finite() or not 0 <= nano <= MAX_NANO:
-        raise ValueError(f"{shorten(str(dollars))!r} is not an amount between $0 and $9,007,199")
+        raise ValueError(f"{shorten(repr(dollars))} is not an amount between $0 and $9,007,199")
     return int(nano.to_integral_value())
 
 

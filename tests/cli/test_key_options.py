@@ -31,6 +31,12 @@ def test_value_that_cannot_be_read_is_refused(read: Callable[[str], Any], text: 
     assert len(str(refused.value)) < 200
 
 
+def test_long_amount_is_shown_cut() -> None:
+    with pytest.raises(CommandError, match="… is not an amount between") as refused:
+        LimitOptions(budget_usd="9" * 5000).allowance()
+    assert len(str(refused.value)) < 200
+
+
 def test_expiry_is_a_number_of_days_or_a_date() -> None:
     assert to_expiry("1970-01-02") == 86_400
     assert to_expiry("2") == pytest.approx(time.time() + 2 * 86_400, abs=60)
