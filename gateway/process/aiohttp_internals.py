@@ -22,15 +22,19 @@ PRIVATE_NAMES = {
     "_max_msg_queue_size": "aiohttp.web_protocol.RequestHandler",
     "_messages": "aiohttp.web_protocol.RequestHandler",
     "_msg_queue_resume_size": "aiohttp.web_protocol.RequestHandler",
+    "_parser": "aiohttp.web_protocol.RequestHandler",
     "_reading_paused": "aiohttp.web_protocol.RequestHandler",
 }
 NOTHING_LEFT: deque[bytes] = deque()
 
 
-class QueuedRequestHandler(RequestHandler):
-    """aiohttp's server connection with a given queue of the requests that were read and not begun."""
+class OpenRequestHandler(RequestHandler):
+    """aiohttp's server connection, with another queue of the requests that were read and not begun, and parser."""
 
     __slots__ = ()
+
+    def wrap_parser(self, wrap: Callable[[Any], Any]) -> None:
+        self._parser = wrap(self._parser)
 
     def use_queue(self, queue: list[Any], limit: int) -> None:
         """Stop reading from the socket at `limit` waiting requests, until half of them are begun."""

@@ -24,7 +24,8 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError, InternalError, InvalidRequest
-from gateway.process.aiohttp_internals import QueuedRequestHandler
+from gateway.process.aiohttp_internals import OpenRequestHandler
+from gateway.process.repeated_heads import RepeatedHeads
 from gateway.process.sockets import reset, to_network
 from gateway.telemetry.metrics import CONNECTIONS_CUT
 
@@ -64,7 +65,7 @@ class WaitingRequests(list[Any]):
         return self.pop(0)
 
 
-class GuardedConnection(QueuedRequestHandler):
+class GuardedConnection(OpenRequestHandler):
     """One client connection.
 
     `_body` is the body of the request begun last while it is still arriving. `_header_bytes` counts what has arrived
@@ -91,6 +92,7 @@ class GuardedConnection(QueuedRequestHandler):
         super().__init__(server, loop=server.loop, **server.options)
         self._waiting = WaitingRequests()
         self.use_queue(self._waiting, MAX_WAITING)
+        self.wrap_parser(lambda parser: RepeatedHeads(parser, self, server.loop))
         self._server = server
         self._link: asyncio.Transport | None = None  # aiohttp forgets its own before the last bytes are sent
         self._address: str | None = None
