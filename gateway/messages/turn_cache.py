@@ -9,7 +9,7 @@ them. Requests with JSON that has spaces between its parts are not recognised.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -53,7 +53,7 @@ class Prefix:
 
     `written`: their JSON as it stands in requests, without brackets. `last_turn`: the message that starts the last
     turn. A dialect's conversions of them are kept for a few targets, the latest first. Those that are not `is_checked`
-    have neither.
+    have neither. `holds`: of how many messages, from the first, something is known to hold (see `all_hold`).
     """
 
     messages: list[MessageParam]
@@ -61,6 +61,7 @@ class Prefix:
     is_checked: bool
     last_turn: int = 0
     converted: list[tuple[Target, Keyring, Any]] = field(default_factory=list)
+    holds: dict[Callable[[Any], bool], int] = field(default_factory=dict)
 
     def converted_for(self, target: Target, keyring: Keyring) -> Any:
         """Return what was kept for this target and keyring, if anything; it may be of fewer messages."""
@@ -122,6 +123,17 @@ def remember(messages: object) -> None:
 def known_messages(messages: Sequence[Any]) -> int:
     """Return the number of messages that were validated before, and hold nothing but text, calls and their results."""
     return messages.known if isinstance(messages, CachedMessages) else 0
+
+
+def all_hold(predicate: Callable[[Any], bool], messages: Sequence[Any]) -> bool:
+    """Return whether the predicate holds for each message. Those of a cached beginning are asked once."""
+    prefix = messages.repeated if isinstance(messages, CachedMessages) else None
+    if prefix is None:
+        return all(map(predicate, messages))
+    if not all(map(predicate, messages[prefix.holds.get(predicate, 0) :])):
+        return False
+    prefix.holds[predicate] = len(prefix.messages)
+    return True
 
 
 class TurnCache:
@@ -187,7 +199,7 @@ class TurnCache:
             return old
         first = cast(list[MessageParam], messages[:end])
         text = Written(body[start:ends_at], None if old is None else old.written)
-        prefix = Prefix(first, text, is_checked=not ends)
+        prefix = Prefix(first, text, is_checked=not ends, holds={} if old is None else dict(old.holds))
         if prefix.is_checked:
             prefix.last_turn, prefix.converted = _last_turn(first), [] if old is None else old.converted
         self._replace(source, old if old is not None and old.is_checked == prefix.is_checked else None, prefix)

@@ -22,6 +22,7 @@ from gateway.messages.turn_cache import (
     MOST_TARGETS,
     CachedMessages,
     TurnCache,
+    all_hold,
     remember,
 )
 from gateway.messages.validation import check_messages_request
@@ -325,3 +326,28 @@ def test_chat_conversation_is_not_parsed_again_and_converted_alike() -> None:
         fresh = orjson.loads(body(chat_conversation(3)))
         assert found == to_messages_request(fresh, ClientAsking(WRITER, KEYRING), ToolRegistry()).request
         assert request["messages"] == chat_conversation(3)  # what requests share is not changed
+
+
+def test_predicate_is_asked_once_of_each_known_message() -> None:
+    turns, asked = cache(), list[Json]()
+
+    def has_role(message: Json) -> bool:
+        asked.append(message)
+        return "role" in message
+
+    def ask(messages: list[Json]) -> tuple[bool, int]:
+        asked.clear()
+        parsed = parse(turns, body(messages))["messages"]
+        answer = all_hold(has_role, parsed)
+        remember(parsed)
+        return answer, len(asked)
+
+    assert ask(conversation(2)) == (True, 5)
+    assert ask(conversation(2)) == (True, 5)  # the beginning is known from here on
+    assert ask(conversation(2)) == (True, 1)
+    assert ask(conversation(3)) == (True, 3)
+    assert ask(conversation(3)) == (True, 3)
+    assert ask(conversation(3)) == (True, 1)
+    assert ask([*conversation(3), {"content": "nobody says this"}])[0] is False
+    assert ask([*conversation(4)[:-1], {"content": "nor this"}])[0] is False
+    assert ask(conversation(1)) == (True, 3)

@@ -27,7 +27,7 @@ from gateway.dialects.reply import Reply
 from gateway.errors import GatewayError, InvalidRequest, MalformedOutput, OutputLimitReached
 from gateway.messages.prompt import Prompt
 from gateway.messages.tokens.estimate import to_tokens
-from gateway.messages.tools.tool_cache import ChatTools, names_of
+from gateway.messages.tools.tool_cache import ChatTools, derived, names_of
 from gateway.messages.validation.depth import too_deep
 from gateway.schemas.anthropic import MessagesRequest
 from gateway.upstream.routes.route import Route
@@ -224,7 +224,7 @@ def to_offered(tools: Sequence[Any] | None) -> frozenset[str]:
     """Names of the tools that the upstream is offered."""
     if not tools:
         return frozenset()
-    return tools.names if isinstance(tools, ChatTools) else names_of(tools)
+    return tools.names if isinstance(tools, ChatTools) else derived(names_of, tools)
 
 
 def to_typing_tools(tools: Sequence[Any] | None, route: Route) -> Sequence[Any]:

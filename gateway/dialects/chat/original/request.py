@@ -10,6 +10,7 @@ from gateway.dialects.chat.client.request import PASSED_ON, READ
 from gateway.dialects.clients.content import KNOWN_PARTS
 from gateway.errors import InvalidRequest
 from gateway.messages.tools.tool_cache import derived
+from gateway.messages.turn_cache import all_hold
 from gateway.upstream.routes.route import Route
 from gateway.upstream.vendors.adaptation import Adaptation
 
@@ -37,7 +38,7 @@ def is_plain(body: Mapping[str, Any]) -> bool:
         return False
     if tools and not derived(are_plain, tools):
         return False
-    return all(map(_is_plain_message, messages))
+    return all_hold(_is_plain_message, messages)
 
 
 def are_plain(tools: Sequence[Any]) -> bool:
@@ -50,7 +51,11 @@ def are_plain(tools: Sequence[Any]) -> bool:
 
 def replays_reasoning(body: Mapping[str, Any]) -> bool:
     """Return whether the conversation has reasoning of earlier answers."""
-    return any(not message.keys().isdisjoint(REPLAYED) for message in body["messages"])
+    return not all_hold(_has_no_reasoning, body["messages"])
+
+
+def _has_no_reasoning(message: Mapping[str, Any]) -> bool:
+    return message.keys().isdisjoint(REPLAYED)
 
 
 def suits_model(body: Mapping[str, Any], route: Route, *, replays: bool) -> bool:
