@@ -13,6 +13,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from typer.core import TyperGroup
 
 from gateway.process.build import describe_version
+from gateway.process.structlog_import import import_structlog
 
 HELP: Final = {"help_option_names": ["-h", "--help"]}
 # Command → module and name of its function or group, and what it does.
@@ -33,6 +34,8 @@ COMMANDS: Final = {
     "completion": ("gateway.cli.completion:completion", "Print a shell's completion script."),
     "version": ("gateway.cli.version:version", "Print the version."),
 }
+# Commands that are processes of a server, and whose memory matters.
+PROCESSES: Final = ("dev", "serve", "worker")
 
 
 class Group(TyperGroup):
@@ -81,6 +84,8 @@ def load(place: str) -> Any:
     module, _, name = place.partition(":")
     gc.disable()
     try:
+        if name in PROCESSES:
+            import_structlog()
         return getattr(import_module(module), name)
     finally:
         gc.freeze()

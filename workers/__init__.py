@@ -1,3 +1,5 @@
 """Processes that drain message batches from Redis: `dragoman worker`, also `python -m workers`."""
 
-import gateway  # noqa: F401 - before structlog, which it imports without rich
+from gateway.process.structlog_import import import_structlog
+
+import_structlog()  # before the package's other modules import it
