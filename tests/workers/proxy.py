@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Self
 
 PIECE = 64 * 1024
+# Turns of the event loop until the task of a connection that is being accepted has begun.
+ACCEPTING_TURNS = 8
 
 
 @dataclass(slots=True)
@@ -56,9 +58,12 @@ class RedisProxy:
 
     async def cut(self) -> None:
         if self._server is not None:
+            # No client can connect any more; those that just did are accepted, since asyncio would leak them.
+            self._path.unlink(missing_ok=True)
+            for _ in range(ACCEPTING_TURNS):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
-            self._path.unlink(missing_ok=True)
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.gather(*self._tasks)
